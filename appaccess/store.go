@@ -10,7 +10,10 @@ import (
 // and postgres implement it, package storetest is the suite that every
 // implementation passes.
 //
-// All methods are safe for concurrent use.
+// All methods are safe for concurrent use. An error that trying again later can
+// help (the database is out of reach, locked or restarting, the store is
+// closed) is [ErrUnavailable]; a record or query past the limits is an
+// [*InvalidError].
 type Store interface {
 	// View runs fn on one consistent state. The Reader is valid until fn
 	// returns. An error of fn is returned as it is.
@@ -27,8 +30,10 @@ type Store interface {
 	// goes on as more are committed, by this process or any other, until the
 	// context ends or the loop breaks. A store keeps a bounded history: if
 	// changes after the revision are no longer known, the first one yielded is
-	// a Reset. An error ends the iteration; the caller may start again from
-	// the last revision that it saw.
+	// a Reset; so too if the store is older than the revision, as after a
+	// restore. Only a break parts the changes of one commit. An error ends the
+	// iteration, the context's too; the caller may start again from the last
+	// revision that it saw.
 	Changes(ctx context.Context, after Revision) iter.Seq2[Change, error]
 
 	// Close waits for running calls and frees what the store holds.
@@ -59,8 +64,9 @@ const (
 )
 
 // Record is one object as a store keeps it. The limits are those that every
-// store must accept: an ID of 1 to 200 bytes of UTF-8 without NUL, a body of 1 MiB, 64
-// index entries with a value of at most 512 bytes.
+// store must accept, and [Record.Validate] the one that checks them: an ID of 1
+// to 200 bytes of UTF-8 without NUL, a body of 1 MiB, 1,000 index entries with a
+// value of at most 512 bytes.
 type Record struct {
 	Kind Kind
 	ID   string
@@ -78,6 +84,7 @@ type IndexEntry struct {
 	Name  string
 	Value string
 	// Unique refuses a second record of the kind with the same name and value.
+	// All entries of one name are unique or none is.
 	Unique bool
 }
 

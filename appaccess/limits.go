@@ -1,0 +1,98 @@
+package appaccess
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// The limits of a [Record].
+const (
+	MaxRecordID    = 200     // bytes
+	MaxRecordBody  = 1 << 20 // bytes
+	MaxRecordIndex = 1000    // entries
+	MaxIndexValue  = 512     // bytes, for the name and for the value of an entry
+	maxRecordText  = 1 << 16 // bytes
+	maxRecordKind  = 32      // bytes
+)
+
+// Validate checks the limits that every store keeps to. The error is an
+// [*InvalidError] that names the field.
+func (r Record) Validate() error {
+	if err := validKind(r.Kind); err != nil {
+		return err
+	}
+	if err := validID(r.ID); err != nil {
+		return err
+	}
+	if len(r.Body) > MaxRecordBody {
+		return &InvalidError{Field: "body", Rule: fmt.Sprintf("must have at most %d bytes", MaxRecordBody)}
+	}
+	if err := validText("text", r.Text, maxRecordText); err != nil {
+		return err
+	}
+	if len(r.Index) > MaxRecordIndex {
+		return &InvalidError{Field: "index", Rule: fmt.Sprintf("must have at most %d entries", MaxRecordIndex)}
+	}
+	for _, e := range r.Index {
+		if e.Name == "" {
+			return &InvalidError{Field: "index", Rule: "must have a name for every entry"}
+		}
+		if err := validText("index", e.Name, MaxIndexValue); err != nil {
+			return err
+		}
+		if err := validText("index "+e.Name, e.Value, MaxIndexValue); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Validate checks what every store refuses in a query. The error is an
+// [*InvalidError] that names the field.
+func (q Query) Validate() error {
+	if err := validKind(q.Kind); err != nil {
+		return err
+	}
+	if q.Limit < 0 || q.Limit > MaxPage {
+		return &InvalidError{Field: "limit", Rule: fmt.Sprintf("must be 1 to %d, or 0 for %d", MaxPage, MaxPage)}
+	}
+	for _, f := range []struct{ field, value string }{
+		{"index", q.Index}, {"value", q.Value}, {"text", q.Text}, {"after", q.After},
+	} {
+		if err := validText(f.field, f.value, maxRecordText); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validKind(k Kind) error {
+	for _, c := range []byte(k) {
+		if c < 'a' || c > 'z' {
+			return &InvalidError{Field: "kind", Rule: "must be lower-case letters"}
+		}
+	}
+	if k == "" || len(k) > maxRecordKind {
+		return &InvalidError{Field: "kind", Rule: fmt.Sprintf("must have 1 to %d letters", maxRecordKind)}
+	}
+	return nil
+}
+
+func validID(id string) error {
+	if id == "" {
+		return &InvalidError{Field: "id", Rule: fmt.Sprintf("must have 1 to %d bytes", MaxRecordID)}
+	}
+	return validText("id", id, MaxRecordID)
+}
+
+// validText refuses what a database cannot keep as text.
+func validText(field, s string, limit int) error {
+	switch {
+	case len(s) > limit:
+		return &InvalidError{Field: field, Rule: fmt.Sprintf("must have at most %d bytes", limit)}
+	case !utf8.ValidString(s) || strings.ContainsRune(s, 0):
+		return &InvalidError{Field: field, Rule: "must be valid UTF-8 without NUL"}
+	}
+	return nil
+}

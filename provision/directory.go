@@ -26,6 +26,10 @@ type Directory interface {
 	// Assignments reads the app roles that clients, given by the object ID of
 	// their service principals, hold on resources (…/appRoleAssignments), all pages.
 	Assignments(ctx context.Context, servicePrincipalIDs []string) ([][]Assignment, []error)
+	// AssignedTo reads the same from the resource's side: who holds app roles
+	// on products, given by the object ID of their service principals
+	// (…/appRoleAssignedTo), all pages.
+	AssignedTo(ctx context.Context, servicePrincipalIDs []string) ([][]Assignment, []error)
 
 	// UpsertApplication creates the application with this uniqueName, or
 	// changes the one that has it (PATCH with Prefer: create-if-missing).
@@ -115,6 +119,9 @@ type Application struct {
 // ApplicationPatch changes the properties whose pointer is set. A slice
 // replaces the whole collection, as in Graph.
 type ApplicationPatch struct {
+	// UniqueName gives a name to an application that has none (Graph takes it
+	// once). Only PatchApplication may set it: UpsertApplication has it already.
+	UniqueName         *string
 	DisplayName        *string
 	Description        *string
 	SignInAudience     *string

@@ -71,6 +71,10 @@ type Applied struct {
 	// Failed holds the objects that could not be brought in step. The keys are
 	// "product <id>" and "application <id>".
 	Failed map[string]error
+	// Lost holds, by application ID, the credentials that were made for it and
+	// no longer stand in Entra. A new one has to be added: only its taker can
+	// ask for that. It is told again until RemoveCredential is called for it.
+	Lost map[string][]Credential
 }
 
 // Plan is what Apply would do, in its order. Empty: everything is in step.
@@ -99,6 +103,9 @@ const (
 	ActionGrant   Action = "grant"
 	ActionRevoke  Action = "revoke"
 	ActionRemove  Action = "remove"
+	// ActionRenew is for a credential that is gone from Entra: Apply cannot
+	// mend that, AddCredential does.
+	ActionRenew Action = "renew"
 )
 
 // Progress reports a step under way.

@@ -1,0 +1,59 @@
+package loopback_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/entragate/entragate/internal/loopback"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	ca, err := loopback.NewCA()
+	require.NoError(t, err)
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
+
+	for _, ca := range []*loopback.CA{ca, nil} {
+		s, err := loopback.Serve(ca, "127.0.0.1:0", hello)
+		require.NoError(t, err)
+		tr := &http.Transport{}
+		if ca != nil {
+			tr.TLSClientConfig = ca.ClientTLS()
+		}
+		client := &http.Client{Transport: tr}
+		resp, err := client.Get(s.URL)
+		require.NoError(t, err)
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		assert.Equal(t, "hello", string(body))
+		require.NoError(t, s.Close())
+		_, err = client.Get(s.URL) //nolint:bodyclose // it fails
+		assert.Error(t, err)
+	}
+}
+
+func TestOnlyItsOwnAuthorityIsTrusted(t *testing.T) {
+	t.Parallel()
+	ca, err := loopback.NewCA()
+	require.NoError(t, err)
+	other, err := loopback.NewCA()
+	require.NoError(t, err)
+	s, err := loopback.Serve(ca, "127.0.0.1:0", http.NotFoundHandler())
+	require.NoError(t, err)
+	defer s.Close()
+
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: other.ClientTLS()}}
+	_, err = client.Get(s.URL) //nolint:bodyclose // it fails
+	var unknown *tls.CertificateVerificationError
+	assert.ErrorAs(t, err, &unknown)
+}
+
+func TestServeRefusesOtherAddresses(t *testing.T) {
+	t.Parallel()
+	_, err := loopback.Serve(nil, "0.0.0.0:0", http.NotFoundHandler())
+	assert.ErrorContains(t, err, "not a loopback address")
+}

@@ -1,0 +1,102 @@
+package tokenclient
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// meter holds the instruments. A nil meter measures nothing.
+type meter struct {
+	fetches  metric.Int64Counter
+	duration metric.Float64Histogram
+	ages     metric.Registration
+}
+
+func newMeter(provider metric.MeterProvider, c *Client) (*meter, error) {
+	m := provider.Meter("github.com/entragate/entragate/tokenclient")
+	var (
+		out meter
+		err error
+	)
+	if out.fetches, err = m.Int64Counter("tokenclient.fetches", metric.WithUnit("{request}"),
+		metric.WithDescription("Requests to the token endpoint, by scope and outcome: ok, an OAuth error, a status or transport")); err != nil {
+		return nil, err
+	}
+	if out.duration, err = m.Float64Histogram("tokenclient.fetch.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time of one request to the token endpoint")); err != nil {
+		return nil, err
+	}
+	age, err := m.Float64ObservableGauge("tokenclient.token.age", metric.WithUnit("s"),
+		metric.WithDescription("Age of the token that is kept, by scope"))
+	if err != nil {
+		return nil, err
+	}
+	out.ages, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		c.observeAges(func(scope string, d time.Duration) {
+			o.ObserveFloat64(age, d.Seconds(), metric.WithAttributes(attribute.String("scope", scope)))
+		})
+		return nil
+	}, age)
+	return &out, err
+}
+
+func (m *meter) close() {
+	if m != nil {
+		_ = m.ages.Unregister()
+	}
+}
+
+func (m *meter) fetched(scope string, err *Error, took time.Duration) {
+	if m == nil {
+		return
+	}
+	attrs := []attribute.KeyValue{attribute.String("scope", scope), attribute.String("outcome", outcome(err))}
+	if err != nil && advice[err.AADSTS] != "" { // known numbers only: attributes stay few
+		attrs = append(attrs, attribute.Int("aadsts", err.AADSTS))
+	}
+	m.fetches.Add(context.Background(), 1, metric.WithAttributes(attrs...))
+	m.duration.Record(context.Background(), took.Seconds(), metric.WithAttributes(attrs[:2]...))
+}
+
+// outcome is one of few words: the codes that a server makes up itself do not
+// become attributes.
+func outcome(err *Error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case err.credential:
+		return "credential"
+	case err.StatusCode == 0:
+		return "transport"
+	case knownCodes[err.Code]:
+		return err.Code
+	}
+	return strconv.Itoa(err.StatusCode)
+}
+
+var knownCodes = map[string]bool{
+	"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true,
+	"unsupported_grant_type": true, "invalid_scope": true, "invalid_resource": true, "invalid_target": true,
+	"access_denied": true, "server_error": true, "temporarily_unavailable": true,
+}
+
+// observeAges calls f for each scope that has a token.
+func (c *Client) observeAges(f func(scope string, age time.Duration)) {
+	c.mu.Lock()
+	sources := make([]*Source, 0, len(c.sources))
+	for _, s := range c.sources {
+		sources = append(sources, s)
+	}
+	c.mu.Unlock()
+	now := c.clock()
+	for _, s := range sources {
+		if snap := s.current.Load(); snap != nil {
+			age, _ := now.since(snap.from)
+			f(s.scope, age)
+		}
+	}
+}

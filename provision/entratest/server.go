@@ -1,0 +1,173 @@
+package entratest
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+)
+
+// T is what [NewServer] needs of a *testing.T.
+type T interface {
+	Helper()
+	Errorf(format string, args ...any)
+	FailNow()
+	Cleanup(func())
+}
+
+// Server is a [Tenant] that is served on loopback.
+type Server struct {
+	*Tenant
+	srv *httptest.Server
+}
+
+// NewServer makes a tenant and serves it over TLS until the test ends, when it
+// reports every misuse to the test.
+func NewServer(t T, cfg Config) *Server {
+	t.Helper()
+	return newServer(t, cfg, true)
+}
+
+// NewPlainServer is [NewServer] over plain HTTP.
+func NewPlainServer(t T, cfg Config) *Server {
+	t.Helper()
+	return newServer(t, cfg, false)
+}
+
+func newServer(t T, cfg Config, secure bool) *Server {
+	t.Helper()
+	tenant, err := New(cfg)
+	if err != nil {
+		t.Errorf("%v", err)
+		t.FailNow()
+	}
+	s := Serve(tenant, secure)
+	t.Cleanup(func() {
+		s.Close()
+		for _, m := range tenant.Misuses() {
+			t.Errorf("entratest: misuse: %s", m)
+		}
+	})
+	return s
+}
+
+// Serve serves a tenant on a free loopback port, over TLS or plain HTTP, and
+// sets its base URL. Programs that are no tests use it; Close ends it.
+func Serve(t *Tenant, secure bool) *Server {
+	srv := httptest.NewUnstartedServer(t)
+	srv.Config.ErrorLog = quiet
+	if secure {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
+	if err := t.SetBaseURL(srv.URL); err != nil {
+		panic(err) // the server's own address is a valid base
+	}
+	return &Server{Tenant: t, srv: srv}
+}
+
+// Close stops the server and waits for requests under way.
+func (s *Server) Close() { s.srv.Close() }
+
+// Client trusts the server's certificate.
+func (s *Server) Client() *http.Client { return s.srv.Client() }
+
+// TLSConfig trusts the server's certificate; nil for a plain server.
+func (s *Server) TLSConfig() *tls.Config {
+	if s.srv.Certificate() == nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(s.srv.Certificate())
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+}
+
+// CertificatePEM is the certificate to trust; empty for a plain server. Its
+// private key is public knowledge: MUST NOT be trusted beyond a test.
+func (s *Server) CertificatePEM() []byte {
+	if s.srv.Certificate() == nil {
+		return nil
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.srv.Certificate().Raw})
+}
+
+// Transport reaches the tenant in process, without a network: requests to its
+// base URL go straight into ServeHTTP, any other host is an error. A connection
+// that the tenant cuts is an error that wraps io.ErrUnexpectedEOF. Answers are
+// buffered whole.
+func (t *Tenant) Transport() http.RoundTripper { return transport{t} }
+
+type transport struct{ tenant *Tenant }
+
+func (tr transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	if base := tr.tenant.BaseURL(); r.URL.Scheme+"://"+r.URL.Host != base {
+		return nil, fmt.Errorf("entratest: %s://%s is not the tenant at %s", r.URL.Scheme, r.URL.Host, base)
+	}
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			if err = r.Context().Err(); err == nil {
+				err = fmt.Errorf("entratest: connection cut: %w", io.ErrUnexpectedEOF)
+			}
+		default:
+			panic(p)
+		}
+	}()
+	return tr.serve(r)
+}
+
+func (tr transport) serve(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.RequestURI = r.URL.RequestURI()
+	in.Host = r.URL.Host
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	rec := &recorder{header: http.Header{}}
+	tr.tenant.ServeHTTP(rec, in)
+	if rec.status == 0 {
+		return nil, errors.New("entratest: the tenant gave no answer")
+	}
+	return &http.Response{
+		Status: http.StatusText(rec.status), StatusCode: rec.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: rec.header, Request: r,
+		ContentLength: int64(rec.body.Len()), Body: io.NopCloser(&rec.body),
+	}, nil
+}
+
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}
+
+// quiet drops what net/http logs of cut connections.
+var quiet = log.New(io.Discard, "", 0)

@@ -1,0 +1,259 @@
+package entratest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// DefaultTenantID is the ID of a tenant whose Config names none.
+const DefaultTenantID = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
+
+// DefaultBaseURL is where a tenant says it is until it is told otherwise. It
+// does not resolve: it serves in-process use.
+const DefaultBaseURL = "https://entra.test"
+
+// GraphAppID is the application ID of Microsoft Graph in every tenant.
+const GraphAppID = "00000003-0000-0000-c000-000000000000"
+
+// Config describes a tenant. The zero value is a calm tenant: no lag, no
+// faults, no policies, real time.
+type Config struct {
+	// TenantID is a GUID; empty: [DefaultTenantID].
+	TenantID string
+	// Name is the organisation's display name; empty: "Contoso".
+	Name string
+	// BaseURL is what the tenant's own addresses begin with, without a
+	// trailing slash; empty: [DefaultBaseURL]. [NewServer] sets it.
+	BaseURL string
+
+	// Seed drives every random choice.
+	Seed uint64
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+
+	// Lag is how long a change takes to reach a replica other than the first;
+	// zero: none.
+	Lag Lag
+	// Replicas is how many there are; 0: 3.
+	Replicas int
+
+	// Latency is waited for before each HTTP request is answered (a $batch is
+	// one), by means of Sleep; nil Sleep: a timer.
+	Latency time.Duration
+	Sleep   func(ctx context.Context, d time.Duration) error
+
+	// Policy is what the tenant forbids.
+	Policy Policy
+
+	// OnRequest, if set, decides a fault for each request: see [Tenant.OnRequest].
+	OnRequest func(Request) Fault
+	// FaultRate is the share of Graph requests, 0 to 1, that fail at random in
+	// one of FaultKinds; empty FaultKinds: all of them.
+	FaultRate  float64
+	FaultKinds []FaultKind
+
+	// OnMisuse, if set, is called with each misuse as it is found: a request
+	// that no correct client sends. It must not call the Tenant.
+	OnMisuse func(string)
+}
+
+// Lag is a range of durations, drawn from evenly.
+type Lag struct {
+	Min, Max time.Duration
+}
+
+// Tenant is a local Entra tenant. It is an http.Handler. All methods are safe
+// for concurrent use.
+type Tenant struct {
+	cfg  Config
+	base string // guarded by mu
+
+	mu     sync.Mutex
+	rng    *rand.Rand
+	store  store
+	keys   keyRing
+	trust  map[string][]any // federated issuer: public keys
+	record record
+	faults faults
+}
+
+// New makes a tenant that holds Microsoft Graph's service principal and
+// nothing else. Its errors name the field of Config that is wrong.
+func New(cfg Config) (*Tenant, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	t := &Tenant{
+		cfg:   cfg,
+		base:  cfg.BaseURL,
+		rng:   rand.New(rand.NewPCG(cfg.Seed, 0x656e747261)),
+		trust: map[string][]any{},
+	}
+	t.store.init(cfg.Replicas)
+	t.record.misuse = cfg.OnMisuse
+	t.faults.onRequest = cfg.OnRequest
+	t.keys.tenant = cfg.TenantID
+	t.seedGraph()
+	return t, nil
+}
+
+func (c *Config) complete() error {
+	c.TenantID = strings.ToLower(defaultTo(c.TenantID, DefaultTenantID))
+	if _, err := uuid.Parse(c.TenantID); err != nil || len(c.TenantID) != 36 {
+		return fmt.Errorf("entratest: Config.TenantID: %q is not a GUID", c.TenantID)
+	}
+	c.Name = defaultTo(c.Name, "Contoso")
+	c.BaseURL = defaultTo(c.BaseURL, DefaultBaseURL)
+	if err := checkBase(c.BaseURL); err != nil {
+		return fmt.Errorf("entratest: Config.BaseURL: %w", err)
+	}
+	if c.Lag.Min < 0 || c.Lag.Max < c.Lag.Min {
+		return fmt.Errorf("entratest: Config.Lag: must be 0 <= Min <= Max, got %v to %v", c.Lag.Min, c.Lag.Max)
+	}
+	if c.FaultRate < 0 || c.FaultRate > 1 {
+		return fmt.Errorf("entratest: Config.FaultRate: must be 0 to 1, got %v", c.FaultRate)
+	}
+	for _, k := range c.FaultKinds {
+		if k <= NoFault || k > lastFault {
+			return fmt.Errorf("entratest: Config.FaultKinds: unknown kind %d", int(k))
+		}
+	}
+	if c.Replicas == 0 {
+		c.Replicas = 3
+	}
+	if c.Replicas < 1 || c.Replicas > 16 {
+		return fmt.Errorf("entratest: Config.Replicas: must be 1 to 16, got %d", c.Replicas)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Sleep == nil {
+		c.Sleep = sleep
+	}
+	return nil
+}
+
+func defaultTo(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+func checkBase(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("%q is not an absolute http or https URL", raw)
+	}
+	if u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return errors.New("must be scheme and host only, without a trailing slash")
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// SetBaseURL tells the tenant where it is served, once that is known. Tokens
+// issued before name the old issuer.
+func (t *Tenant) SetBaseURL(base string) error {
+	if err := checkBase(base); err != nil {
+		return fmt.Errorf("entratest: base URL: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.base = base
+	return nil
+}
+
+// BaseURL is scheme and host of the tenant: the authority host (what MSAL and
+// azidentity append the tenant to) and the Graph host (what /v1.0 is appended to).
+func (t *Tenant) BaseURL() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.base
+}
+
+// ID is the tenant ID.
+func (t *Tenant) ID() string { return t.cfg.TenantID }
+
+// STS is what the version 1 issuer begins with: STS()/{tenant}/.
+func (t *Tenant) STS() string { return t.BaseURL() + "/sts" }
+
+// Authority is {base}/{tenant}.
+func (t *Tenant) Authority() string { return t.BaseURL() + "/" + t.ID() }
+
+// Issuer is the issuer of version 2 tokens.
+func (t *Tenant) Issuer() string { return t.Authority() + "/v2.0" }
+
+// IssuerV1 is the issuer of version 1 tokens.
+func (t *Tenant) IssuerV1() string { return t.STS() + "/" + t.ID() + "/" }
+
+// TokenURL is the version 2 token endpoint.
+func (t *Tenant) TokenURL() string { return t.Authority() + "/oauth2/v2.0/token" }
+
+// AuthorizeURL is the version 2 authorization endpoint.
+func (t *Tenant) AuthorizeURL() string { return t.Authority() + "/oauth2/v2.0/authorize" }
+
+// KeysURL is where the signing keys are published.
+func (t *Tenant) KeysURL() string { return t.Authority() + "/discovery/v2.0/keys" }
+
+// GraphScope is the scope of Graph: {base}/.default.
+func (t *Tenant) GraphScope() string { return t.BaseURL() + "/.default" }
+
+func (t *Tenant) now() time.Time { return t.cfg.Now().UTC() }
+
+// newID draws a GUID. The caller holds mu.
+func (t *Tenant) newID() string {
+	var b [16]byte
+	for i := range b {
+		b[i] = byte(t.rng.Uint32())
+	}
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return uuid.UUID(b).String()
+}
+
+// newText draws n characters of the alphabet of Entra's secrets. The caller
+// holds mu.
+func (t *Tenant) newText(n int) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~"
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = alphabet[t.rng.IntN(len(alphabet))]
+	}
+	return string(b)
+}
+
+// ServeHTTP answers one request. A fault that cuts the connection panics with
+// http.ErrAbortHandler, as net/http's server expects.
+func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if t.cfg.Latency > 0 {
+		if err := t.cfg.Sleep(r.Context(), t.cfg.Latency); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	path := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	if path[0] == "v1.0" || path[0] == "beta" {
+		t.serveGraph(w, r, path)
+		return
+	}
+	t.serveLogin(w, r, path)
+}

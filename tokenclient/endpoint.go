@@ -71,13 +71,17 @@ func (c *Client) exchange(ctx context.Context, scope string, cred *credentialSta
 	if err != nil {
 		return nil, &Error{Scope: scope, Err: err}
 	}
-	from := c.time()
+	from, start := c.time(), c.clock()
 	status, header, body, err := c.send(req)
 	if err != nil {
 		return nil, c.transportError(ctx, scope, id, err)
 	}
 	if status == http.StatusOK {
-		return c.accept(scope, id, from, body, g.hidden)
+		snap, err := accept(scope, id, from, body, g.hidden)
+		if err == nil {
+			snap.from = start
+		}
+		return snap, err
 	}
 	return nil, refusal(scope, id, status, header, body, g.hidden, c.time())
 }
@@ -140,8 +144,8 @@ func (s *seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// accept makes a snapshot of a 200.
-func (c *Client) accept(scope, id string, from time.Time, body []byte, hidden []string) (*snapshot, *Error) {
+// accept makes a snapshot of a 200, but for its instant.
+func accept(scope, id string, from time.Time, body []byte, hidden []string) (*snapshot, *Error) {
 	refuse := func(why string) (*snapshot, *Error) {
 		return nil, &Error{Scope: scope, StatusCode: http.StatusOK, CorrelationID: id, Err: errors.New(why)}
 	}
@@ -171,7 +175,7 @@ func (c *Client) accept(scope, id string, from time.Time, body []byte, hidden []
 			value: secret.New(a.AccessToken), header: secret.New("Bearer " + a.AccessToken),
 			scope: scope, obtained: from, expires: from.Add(life),
 		},
-		from: at(from), life: life, refresh: refreshAt(life, a.RefreshIn),
+		life: life, refresh: refreshAt(life, a.RefreshIn),
 	}, nil
 }
 

@@ -3,9 +3,12 @@ package tokenclient_test
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -184,3 +187,15 @@ func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	require.Eventually(t, done, 20*time.Second, time.Millisecond, what)
 }
+
+// newTLSServer serves h with a certificate that nobody trusts by default.
+func newTLSServer(t testing.TB, h http.Handler) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are expected
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func goexit() { runtime.Goexit() }

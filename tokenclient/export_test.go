@@ -1,0 +1,4 @@
+package tokenclient
+
+// Idle reports whether no fetch is under way.
+func (s *Source) Idle() bool { return s.flight.Load() == nil }

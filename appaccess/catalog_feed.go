@@ -1,0 +1,178 @@
+package appaccess
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// follow applies what the store's feed tells, for as long as ctx lasts.
+func (c *Catalog) follow(ctx context.Context) {
+	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) {
+		feed, stop := context.WithCancel(ctx)
+		c.feedStop.Store(&stop)
+		for change, err := range c.store.Changes(feed, Revision(c.applied.Load())) {
+			if err != nil {
+				if !errors.Is(err, context.Canceled) {
+					c.log.WarnContext(ctx, "the store's change feed was cut off", "error", err)
+				}
+				break
+			}
+			c.apply(change)
+			wait = minWait
+		}
+		stop()
+		sleep(ctx, wait)
+	}
+}
+
+const (
+	minWait = 20 * time.Millisecond
+	maxWait = time.Second
+)
+
+// apply forgets what a change may have made untrue.
+func (c *Catalog) apply(change Change) {
+	switch {
+	case change.Reset:
+		c.forgetAll()
+		c.outdated(change.Revision)
+	case change.Kind == KindProduct || change.Kind == KindAPI:
+		c.outdated(change.Revision)
+	case change.Kind == KindUser || change.Kind == KindApplication || change.Kind == KindSubscription:
+		c.forget(recordRef{change.Kind, change.ID})
+	}
+	c.applied.Store(int64(change.Revision))
+}
+
+func (c *Catalog) forget(r recordRef) {
+	c.mu.Lock()
+	c.recent.add(r)
+	// A record that is new may be one that was asked for in vain.
+	switch r.kind {
+	case KindApplication:
+		c.clients.era.Add(1)
+	case KindSubscription:
+		c.keys.era.Add(1)
+	}
+	c.clients.known.forget(r)
+	c.keys.known.forget(r)
+	c.mu.Unlock()
+	c.generation.Add(1)
+}
+
+func (c *Catalog) forgetAll() {
+	c.mu.Lock()
+	c.recent.addReset()
+	c.clients.era.Add(1)
+	c.keys.era.Add(1)
+	c.clients.known.clear()
+	c.keys.known.clear()
+	c.mu.Unlock()
+	c.generation.Add(1)
+}
+
+// outdated has the snapshot read again.
+func (c *Catalog) outdated(rev Revision) {
+	c.needed.Store(int64(rev))
+	select {
+	case c.reload <- struct{}{}:
+	default: // is going to be
+	}
+}
+
+func (c *Catalog) reloadSnapshots(ctx context.Context) {
+	for {
+		select {
+		case <-c.reload:
+		case <-ctx.Done():
+			return
+		}
+		for wait := minWait; ; wait = min(2*wait, maxWait) {
+			err := c.readSnapshot(ctx)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			c.log.WarnContext(ctx, "products and APIs cannot be read", "error", err)
+			sleep(ctx, wait)
+		}
+	}
+}
+
+// readSnapshot replaces the snapshot.
+func (c *Catalog) readSnapshot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	return c.store.View(ctx, func(r Reader) error {
+		rev, err := r.Revision()
+		if err != nil {
+			return err
+		}
+		products, err := all[Product](r, Query{})
+		if err != nil {
+			return err
+		}
+		apis, err := all[API](r, Query{})
+		if err != nil {
+			return err
+		}
+		c.snapshot.Store(NewSnapshot(rev, products, apis))
+		c.generation.Add(1)
+		return nil
+	})
+}
+
+const snapshotTimeout = 30 * time.Second
+
+// poll asks for the revision now and then. When all changes up to an answer
+// were applied, the Catalog is current as of when it asked.
+func (c *Catalog) poll(ctx context.Context) {
+	var asked time.Time
+	var answer, before Revision
+	for sleep(ctx, pollInterval) {
+		applied := Revision(c.applied.Load())
+		switch {
+		case asked.IsZero():
+		case applied >= answer && c.snapshot.Load().Revision() >= min(answer, Revision(c.needed.Load())):
+			c.fresh.Store(int64(asked.Sub(c.start)))
+		case applied < answer && applied == before:
+			// Nothing came since the last time though there was something.
+			if stop := c.feedStop.Load(); stop != nil {
+				(*stop)()
+			}
+		}
+		before = applied
+		now := time.Now()
+		rev, err := c.askRevision(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				c.log.WarnContext(ctx, "the store gives no answer", "error", err, "staleness", c.Staleness())
+			}
+			asked = time.Time{}
+			continue
+		}
+		asked, answer = now, rev
+	}
+}
+
+func (c *Catalog) askRevision(ctx context.Context) (rev Revision, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	err = c.store.View(ctx, func(r Reader) error {
+		rev, err = r.Revision()
+		return err
+	})
+	return rev, err
+}
+
+// sleep reports whether it slept to the end.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,54 @@
+package appaccess
+
+import (
+	"context"
+	"fmt"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// measure offers what the Catalog counts to a provider.
+func (c *Catalog) measure(provider metric.MeterProvider) error {
+	if provider == nil {
+		return nil
+	}
+	meter := provider.Meter("github.com/entragate/entragate/appaccess")
+	staleness, err1 := meter.Float64ObservableGauge("entragate.catalog.staleness", metric.WithUnit("s"),
+		metric.WithDescription("Time since all answers were last known to be current"))
+	entries, err2 := meter.Int64ObservableGauge("entragate.catalog.entries", metric.WithUnit("{entry}"),
+		metric.WithDescription("Clients and keys that are remembered"))
+	hits, err3 := meter.Int64ObservableCounter("entragate.catalog.hits", metric.WithUnit("{lookup}"),
+		metric.WithDescription("Look-ups of clients and keys that were answered from memory"))
+	loads, err4 := meter.Int64ObservableCounter("entragate.catalog.loads", metric.WithUnit("{load}"),
+		metric.WithDescription("Clients and keys that were read from the store"))
+	failures, err5 := meter.Int64ObservableCounter("entragate.catalog.failures", metric.WithUnit("{load}"),
+		metric.WithDescription("Reads of clients and keys that failed"))
+	dropped, err6 := meter.Int64ObservableCounter("entragate.catalog.uses.dropped", metric.WithUnit("{use}"),
+		metric.WithDescription("Last uses of subscriptions that were not written"))
+	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
+		if err != nil {
+			return fmt.Errorf("appaccess: metrics: %w", err)
+		}
+	}
+	client := metric.WithAttributes(attribute.String("entry", "client"))
+	key := metric.WithAttributes(attribute.String("entry", "key"))
+	var err error
+	c.metrics, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveFloat64(staleness, c.Staleness().Seconds())
+		n, h := c.clients.known.count()
+		o.ObserveInt64(entries, n, client)
+		o.ObserveInt64(hits, h, client)
+		n, h = c.keys.known.count()
+		o.ObserveInt64(entries, n, key)
+		o.ObserveInt64(hits, h, key)
+		o.ObserveInt64(loads, c.loadCount.Load())
+		o.ObserveInt64(failures, c.loadFails.Load())
+		o.ObserveInt64(dropped, c.uses.dropped.Load())
+		return nil
+	}, staleness, entries, hits, loads, failures, dropped)
+	if err != nil {
+		return fmt.Errorf("appaccess: metrics: %w", err)
+	}
+	return nil
+}

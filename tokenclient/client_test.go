@@ -1,0 +1,236 @@
+package tokenclient_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"golang.org/x/oauth2"
+
+	"github.com/entragate/entragate/tokenclient"
+)
+
+func TestBadConfig(t *testing.T) {
+	t.Parallel()
+	for field, change := range map[string]func(*tokenclient.Config){
+		"ClientID: required":              func(c *tokenclient.Config) { c.ClientID = "" },
+		"ClientID: must be printable":     func(c *tokenclient.Config) { c.ClientID = "a b" },
+		"TenantID: required":              func(c *tokenclient.Config) { c.TenantID = "" },
+		`TenantID: "common"`:              func(c *tokenclient.Config) { c.TenantID = "common" },
+		`TenantID: "a/b"`:                 func(c *tokenclient.Config) { c.TenantID = "a/b" },
+		`TenantID: ".."`:                  func(c *tokenclient.Config) { c.TenantID = ".." },
+		`Cloud: cloud: unknown`:           func(c *tokenclient.Config) { c.Cloud = "mars" },
+		"Authority: must be https":        func(c *tokenclient.Config) { c.Authority = "http://login.contoso.com" },
+		"Authority: excludes Cloud":       func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://x", "china" },
+		"TokenURL: excludes":              func(c *tokenclient.Config) { c.TokenURL = "https://x/token" },
+		"TokenURL: must be https":         func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "http://x/token" },
+		`Params: "client_secret" belongs`: func(c *tokenclient.Config) { c.Params = url.Values{"client_secret": {"x"}} },
+		"Timeout: -1s":                    func(c *tokenclient.Config) { c.Timeout = -time.Second },
+		"MaxScopes: -1":                   func(c *tokenclient.Config) { c.MaxScopes = -1 },
+		"Credential: required":            func(c *tokenclient.Config) { c.Credential = tokenclient.Credential{} },
+	} {
+		cfg := tokenclient.Config{TenantID: tenant, ClientID: clientID, Credential: tokenclient.Secret(password)}
+		change(&cfg)
+		c, err := tokenclient.New(cfg)
+		require.ErrorContains(t, err, field)
+		assert.Nil(t, c)
+		assert.NotContains(t, err.Error(), password)
+	}
+}
+
+// Every cloud's requests go to its own host, and an authority may hold the
+// tenant or not.
+func TestTokenEndpoints(t *testing.T) {
+	t.Parallel()
+	for want, cfg := range map[string]tokenclient.Config{
+		"https://login.microsoftonline.com/" + tenant + "/oauth2/v2.0/token":        {TenantID: tenant},
+		"https://login.microsoftonline.us/" + tenant + "/oauth2/v2.0/token":         {TenantID: tenant, Cloud: "usgov"},
+		"https://login.partner.microsoftonline.cn/" + tenant + "/oauth2/v2.0/token": {TenantID: tenant, Cloud: "china"},
+		"https://login.contoso.com/" + tenant + "/oauth2/v2.0/token":                {TenantID: tenant, Authority: "https://login.contoso.com/"},
+		"https://login.fabrikam.com/" + tenant + "/oauth2/v2.0/token":               {TenantID: tenant, Authority: "https://login.fabrikam.com/" + tenant + "/"},
+		"https://other/token": {TokenURL: "https://other/token"},
+	} {
+		var got string
+		cfg.ClientID, cfg.Credential = clientID, tokenclient.Secret(password)
+		cfg.HTTPClient = &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			got = req.URL.String()
+			return &http.Response{StatusCode: 400, Body: http.NoBody}, nil
+		})}
+		c, err := tokenclient.New(cfg)
+		require.NoError(t, err)
+		mustFail(t, c.Source(scope))
+		assert.Equal(t, want, got)
+		require.NoError(t, c.Close())
+	}
+}
+
+func TestParamsAreSentAlong(t *testing.T) {
+	t.Parallel()
+	e, params := newEndpoint(t, nil), url.Values{"audience": {"https://api"}}
+	s := newClient(t, e, nil, func(cfg *tokenclient.Config) { cfg.Params = params }).Source(scope)
+	params.Set("audience", "changed later")
+	mustToken(t, s)
+	assert.Equal(t, "https://api", e.form(1).Get("audience"))
+}
+
+// The credential does not follow a redirect, whatever the given client does.
+func TestRedirectOfTheEndpointIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	thief := newEndpoint(t, nil)
+	e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
+	})
+	given := &http.Client{}
+	mustFail(t, newClient(t, e, nil, func(cfg *tokenclient.Config) { cfg.HTTPClient = given }).Source(scope))
+	assert.Zero(t, thief.count())
+	assert.Nil(t, given.CheckRedirect, "the given client is left alone")
+}
+
+func TestTokenNeverPrints(t *testing.T) {
+	t.Parallel()
+	s := newClient(t, newEndpoint(t, nil), nil, nil).Source(scope)
+	token, err := s.Token(patient(t))
+	require.NoError(t, err)
+	out, err := json.Marshal(token)
+	require.NoError(t, err)
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "token", token, "source", s)
+	holder := struct{ t *tokenclient.Token }{token}
+	text := fmt.Sprintf("%v %+v %#v %s %q %v %#v %+v", token, token, token, token, token, *token, holder, s) + string(out) + log.String()
+	assert.NotContains(t, text, "token-1")
+	assert.Contains(t, string(out), scope)
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			refuse(w, 401, "invalid_client", 7000215, "Wrong.")
+			return
+		}
+		grantToken(w, n, 3600)
+	})
+	var log bytes.Buffer
+	clk := newClock()
+	s := newClient(t, e, clk, func(cfg *tokenclient.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) }).Source(scope)
+	mustFail(t, s)
+	clk.advance(time.Minute)
+	mustToken(t, s)
+	for _, part := range []string{"level=WARN", "error.aadsts=7000215", "error.correlation_id=2c", "level=INFO", "token.scope=" + scope} {
+		assert.Contains(t, log.String(), part)
+	}
+	assert.NotContains(t, log.String(), password)
+	assert.NotContains(t, log.String(), "token-2")
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		switch n {
+		case 1:
+			refuse(w, 401, "invalid_client", 7000215, "Wrong.")
+		case 2:
+			reply(w, 400, map[string]any{"error": "made up by the server", "error_codes": []int{123456}})
+		default:
+			grantToken(w, n, 3600)
+		}
+	})
+	reader := metric.NewManualReader()
+	clk := newClock()
+	c := newClient(t, e, clk, func(cfg *tokenclient.Config) {
+		cfg.MeterProvider = metric.NewMeterProvider(metric.WithReader(reader))
+	})
+	s := c.Source(scope)
+	for range 2 {
+		mustFail(t, s)
+		clk.advance(time.Minute)
+	}
+	mustToken(t, s)
+	clk.advance(90 * time.Second)
+
+	got := map[string]any{}
+	for _, m := range collect(t, reader) {
+		switch data := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			for _, p := range data.DataPoints {
+				got[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
+			}
+		case metricdata.Gauge[float64]:
+			for _, p := range data.DataPoints {
+				got[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
+			}
+		case metricdata.Histogram[float64]:
+			for _, p := range data.DataPoints {
+				got[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Count
+			}
+		}
+	}
+	assert.Equal(t, map[string]any{
+		"tokenclient.fetches aadsts=7000215,outcome=invalid_client,scope=" + scope: int64(1),
+		"tokenclient.fetches outcome=400,scope=" + scope:                           int64(1),
+		"tokenclient.fetches outcome=ok,scope=" + scope:                            int64(1),
+		"tokenclient.fetch.duration outcome=invalid_client,scope=" + scope:         uint64(1),
+		"tokenclient.fetch.duration outcome=400,scope=" + scope:                    uint64(1),
+		"tokenclient.fetch.duration outcome=ok,scope=" + scope:                     uint64(1),
+		"tokenclient.token.age scope=" + scope:                                     90.0,
+	}, got)
+	require.NoError(t, c.Close())
+	for _, m := range collect(t, reader) {
+		assert.NotEqual(t, "tokenclient.token.age", m.Name, "a closed client reports no age")
+	}
+}
+
+func collect(t *testing.T, reader metric.Reader) []metricdata.Metrics {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(context.Background(), &all))
+	require.Len(t, all.ScopeMetrics, 1)
+	return all.ScopeMetrics[0].Metrics
+}
+
+func TestOAuth2(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, nil)
+	s := newClient(t, e, nil, nil).Source(scope)
+	var source oauth2.TokenSource = s.OAuth2()
+	token, err := source.Token()
+	require.NoError(t, err)
+	assert.Equal(t, "token-1", token.AccessToken)
+	assert.Equal(t, "Bearer", token.Type())
+	assert.True(t, token.Valid())
+	assert.WithinDuration(t, time.Now().Add(time.Hour), token.Expiry, time.Minute)
+
+	bad := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) })
+	token, err = newClient(t, bad, nil, nil).Source(scope).OAuth2().Token()
+	require.ErrorAs(t, err, new(*tokenclient.Error))
+	assert.Nil(t, token)
+}
+
+// perRPC is gRPC's credentials.PerRPCCredentials.
+type perRPC interface {
+	GetRequestMetadata(ctx context.Context, uri ...string) (map[string]string, error)
+	RequireTransportSecurity() bool
+}
+
+func TestPerRPC(t *testing.T) {
+	t.Parallel()
+	var creds perRPC = newClient(t, newEndpoint(t, nil), nil, nil).Source(scope).PerRPC()
+	assert.True(t, creds.RequireTransportSecurity())
+	md, err := creds.GetRequestMetadata(patient(t), "https://host/service")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"authorization": "Bearer token-1"}, md)
+	bad := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) })
+	_, err = newClient(t, bad, nil, nil).Source(scope).PerRPC().GetRequestMetadata(patient(t))
+	require.ErrorAs(t, err, new(*tokenclient.Error))
+}

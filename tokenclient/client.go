@@ -127,6 +127,7 @@ type Client struct {
 	maxScopes int
 	time      func() time.Time
 	clock     func() instant
+	realTime  bool // clock reads the machine's clocks
 	sleep     func(context.Context, time.Duration) error
 	log       *slog.Logger
 	meter     *meter // nil: off
@@ -225,7 +226,7 @@ func (c *Client) setClock(now func() time.Time) {
 	c.time = now
 	c.clock = func() instant { return at(now()) }
 	if now == nil {
-		c.time = time.Now
+		c.time, c.realTime = time.Now, true
 		c.clock = func() instant { return at(time.Now()) }
 	}
 	if c.sleep == nil {

@@ -1,13 +1,17 @@
 package tokenclient
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // backJump is how far the wall clock may fall behind before that counts as a
 // jump: time synchronisation moves it by less all the time.
 const backJump = time.Minute
 
-// origin anchors monotonic readings.
-var origin = time.Now()
+// origin anchors monotonic readings. It lies before the program's start, so
+// that no reading is 0.
+var origin = time.Now().Add(-time.Hour)
 
 // instant is one moment by both clocks, in nanoseconds. The wall clock goes on
 // during suspend but may be set; the steady one never jumps but stands still
@@ -34,3 +38,18 @@ func (i instant) remaining(start instant, length time.Duration) time.Duration {
 	}
 	return max(0, length-elapsed)
 }
+
+// glanceLength is how long, in running time, a look at both clocks holds.
+const glanceLength = time.Millisecond
+
+// glance remembers that a look at both clocks has just found nothing to do.
+// Reading the monotonic clock alone takes half the time, and what a suspend or
+// a jump in between can do is no more than if the caller had asked a moment
+// earlier. Its zero value remembers nothing.
+type glance struct{ steady atomic.Int64 }
+
+func (g *glance) recent() bool {
+	return uint64(int64(time.Since(origin))-g.steady.Load()) < uint64(glanceLength)
+}
+
+func (g *glance) remember(now instant) { g.steady.Store(now.steady) }

@@ -76,7 +76,7 @@ func TestClockJumpsCostOneFetch(t *testing.T) {
 	defer c.Close()
 	clk := &twoClocks{}
 	clk.pass(1e6 * time.Hour)
-	c.clock = clk.now
+	c.clock, c.realTime = clk.now, false
 	s := c.Source("x")
 	settled := func(n int32) func() bool {
 		return func() bool {
@@ -157,4 +157,20 @@ func TestPausesOfSeveralFlights(t *testing.T) {
 	after := later.after(probe, trouble, now)
 	assert.Nil(t, after.probe)
 	assert.Equal(t, 2, after.failures)
+}
+
+// A look at both clocks holds for a moment of running time and no longer.
+func TestGlance(t *testing.T) {
+	t.Parallel()
+	var g glance
+	assert.False(t, g.recent(), "nothing remembered")
+	now := at(time.Now())
+	g.remember(instant{steady: now.steady + int64(time.Hour)})
+	assert.False(t, g.recent(), "in the future")
+	g.remember(instant{steady: now.steady - int64(glanceLength)})
+	assert.False(t, g.recent(), "over")
+	require.Eventually(t, func() bool { // unless this goroutine was stopped in between
+		g.remember(at(time.Now()))
+		return g.recent()
+	}, 20*time.Second, time.Millisecond)
 }

@@ -38,6 +38,10 @@
 //     in the background;
 //   - pauses are measured the same way, so no jump prolongs one.
 //
+// Calls that follow each other within a millisecond of running time share one
+// look at both clocks, so a busy program may hand out a token for that long
+// after it resumed, as it may have done just before it was suspended.
+//
 // The life of a token is expires_in, never its exp claim, so a clock that is
 // simply wrong does no harm, except that certificate assertions carry the time.
 // A server that sends no expires_in is taken to mean five minutes. No token is

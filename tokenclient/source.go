@@ -28,8 +28,16 @@ type Source struct {
 //
 // Every error is an [*Error]; one that is due to ctx wraps ctx.Err().
 func (s *Source) Token(ctx context.Context) (*Token, error) {
-	if snap := s.current.Load(); snap != nil && snap.fresh(s.client.clock()) {
-		return snap.token, nil
+	if snap := s.current.Load(); snap != nil {
+		if snap.glance.recent() {
+			return snap.token, nil
+		}
+		if now := s.client.clock(); snap.fresh(now) {
+			if s.client.realTime {
+				snap.glance.remember(now)
+			}
+			return snap.token, nil
+		}
 	}
 	return s.obtain(ctx)
 }
@@ -62,9 +70,7 @@ func (s *Source) Invalidate(t *Token) bool {
 		return false
 	}
 	s.forced = &now
-	rejected := *snap
-	rejected.rejected = true
-	s.current.Store(&rejected)
+	s.current.Store(&snapshot{token: snap.token, from: snap.from, refresh: snap.refresh, life: snap.life, rejected: true})
 	return true
 }
 
@@ -135,9 +141,10 @@ const (
 	fresh
 )
 
-// snapshot is a token with everything that Token needs to know of it.
-// Immutable.
+// snapshot is a token with everything that Token needs to know of it. Immutable
+// but for its glance.
 type snapshot struct {
+	glance   glance
 	token    *Token
 	from     instant // before its request was sent
 	refresh  time.Duration

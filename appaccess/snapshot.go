@@ -2,6 +2,8 @@ package appaccess
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +63,12 @@ func (s *Snapshot) Product(id string) *Product { return s.products[id] }
 
 // API finds an API; nil if there is none.
 func (s *Snapshot) API(id string) *API { return s.apis[id] }
+
+// Products are all products, in no order.
+func (s *Snapshot) Products() iter.Seq[*Product] { return maps.Values(s.products) }
+
+// APIs are all APIs, those with the longest path first.
+func (s *Snapshot) APIs() iter.Seq[*API] { return slices.Values(s.paths) }
 
 // ProductsOf are the products that group an API.
 func (s *Snapshot) ProductsOf(apiID string) []*Product { return s.byAPI[apiID] }

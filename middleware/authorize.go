@@ -1,0 +1,239 @@
+package middleware
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+// decision is what becomes of one request. Its failure is empty if it passes.
+type decision struct {
+	failure
+	route      *route
+	credential CredentialKind
+	open       bool      // passes without a credential
+	principal  Principal // zero unless a credential passes
+	verified   verified  // the token, if it is genuine, also where it is refused
+	key        appaccess.KeyState
+	retry      time.Duration // of a 503
+}
+
+// decide holds a request's credentials against a route. A valid one passes
+// whatever the other is; of several failures the one that ranks highest is
+// answered.
+func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, now time.Time) (d decision) {
+	d.route, d.credential = r, NoCredential
+	if c.none() {
+		d.failure = g.anonymous(r)
+		d.open = d.ok()
+		return d
+	}
+	if c.hasAuth {
+		d.credential = TokenCredential
+		if d.failure = g.token(ctx, c, p, r, now, &d); d.ok() {
+			return d
+		}
+	}
+	if !c.hasKey {
+		return d
+	}
+	f := g.key(ctx, c, r, now, &d)
+	if f.ok() || !c.hasAuth || f.rank() > d.rank() {
+		d.failure, d.credential = f, KeyCredential
+	}
+	return d
+}
+
+// anonymous decides on a request without any credential.
+func (g *Gate) anonymous(r *route) failure {
+	switch {
+	case r.token:
+		return unauthorized(TokenNotPresent, "Authorization", "absent", "Bearer and an access token")
+	case r.key:
+		return unauthorized(SubscriptionKeyNotFound, g.cfg.KeyHeader, "absent", "a subscription key")
+	case !r.open || !g.cfg.InsecureAllowOpenProducts:
+		return forbidden(ProductOpen, "access of the product", "open", "a product that asks for a credential")
+	case !slices.ContainsFunc(r.products, func(p *product) bool { return !p.suspended }):
+		return forbidden(ProductSuspended, "product", "suspended", "not suspended")
+	}
+	return failure{}
+}
+
+// token decides on the Authorization header.
+func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, now time.Time, d *decision) failure {
+	switch {
+	case c.twoAuth:
+		return failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "Authorization", got: "more than one", want: "one"}
+	case !c.hasBearer:
+		return unauthorized(TokenNotPresent, "Authorization", "another scheme", "Bearer and an access token")
+	}
+	v, f := g.verifier.check(ctx, c.token, p, now)
+	if f.status == http.StatusServiceUnavailable {
+		d.retry = v.tenant.keys.retryAfter()
+		if hopeless := g.grants(ctx, v.token, p, r, nil); !hopeless.ok() && hopeless.status != f.status {
+			return hopeless
+		}
+		return f
+	}
+	if !f.ok() {
+		return f
+	}
+	d.verified = v
+	return g.grants(ctx, v.token, p, r, d)
+}
+
+// grants looks for a product of the route that lets a token pass: audience,
+// role and access must be that one product's, and in managed mode the client
+// must be granted it. d may be nil, to see only whether one could.
+func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *decision) failure {
+	if f := p.knows(t); !f.ok() {
+		return f
+	}
+	best, closest := failure{}, -1
+	var client *appaccess.ClientState
+	for _, pr := range r.products {
+		f, near := pr.admits(t)
+		if f.ok() && g.managed {
+			near = 5
+			client, f = g.client(ctx, t, pr, client)
+		}
+		if f.ok() {
+			if d != nil {
+				d.principal = tokenPrincipal(t, pr, r, client)
+			}
+			return f
+		}
+		if near > closest {
+			closest, best = near, f
+			best.product = pr.id
+		}
+	}
+	if closest <= 0 {
+		best = forbidden(TokenAudienceNotAllowed, "aud", clip(strings.Join(t.aud, " ")), r.audiences())
+	}
+	return best
+}
+
+// admits holds a token against one product; near says how far it got.
+func (pr *product) admits(t *token) (f failure, near int) {
+	switch {
+	case !pr.accepts(t.aud):
+		return failure{reason: TokenAudienceNotAllowed, status: http.StatusForbidden}, 0
+	case !pr.access.Token:
+		return forbidden(CredentialNotAccepted, "access of "+pr.id, "token", "another kind of credential"), 1
+	case pr.suspended:
+		return forbidden(ProductSuspended, "product", pr.id+" is suspended", "not suspended"), 2
+	case pr.role == "":
+		return forbidden(RoleMissing, "roles", "", "the product has no role yet"), 3
+	case !slices.Contains(t.roles, pr.role):
+		if slices.ContainsFunc(t.roles, func(s string) bool { return strings.EqualFold(s, pr.role) }) {
+			// Entra writes a role as it was defined: this one is none of its.
+			return unauthorized(TokenClaimValueNotAllowed, "roles", clip(strings.Join(t.roles, " ")), pr.role), 4
+		}
+		return forbidden(RoleMissing, "roles", clip(strings.Join(t.roles, " ")), pr.role), 4
+	}
+	return failure{}, 5
+}
+
+func (r *route) audiences() string {
+	var list []string
+	for _, p := range r.products {
+		if p.access.Token && p.audList != "" {
+			list = append(list, p.audList)
+		}
+	}
+	if len(list) == 0 {
+		return "no product of the route accepts tokens"
+	}
+	return strings.Join(list, " or ")
+}
+
+// client asks the catalog, once for all products, whether the token's client
+// may use a product now.
+func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appaccess.ClientState) (*appaccess.ClientState, failure) {
+	if known == nil {
+		s, err := g.catalog.Client(ctx, t.client())
+		if err != nil {
+			return nil, unavailable(CatalogUnavailable, "client application")
+		}
+		known = &s
+	}
+	if known.Refusal != appaccess.NotRefused {
+		f := forbidden(ClientNotAllowed, "client", clip(t.client())+": "+string(known.Refusal), "an active application of an active owner")
+		f.refusal = known.Refusal
+		return known, f
+	}
+	if !known.Granted(pr.id) {
+		return known, forbidden(ClientNotGranted, "products of the client", clip(strings.Join(known.Products, " ")), pr.id)
+	}
+	return known, failure{}
+}
+
+func tokenPrincipal(t *token, pr *product, r *route, client *appaccess.ClientState) Principal {
+	p := Principal{
+		Credential: TokenCredential, Product: pr.id, API: r.api,
+		TenantID: t.tid, ClientID: t.client(), ObjectID: t.oid, Subject: t.sub, TokenID: t.uti,
+		Expires: time.Unix(t.exp, 0), roles: t.roles,
+	}
+	if client != nil {
+		p.ApplicationID, p.ApplicationName, p.OwnerID = client.ApplicationID, client.Name, client.OwnerID
+	}
+	return p
+}
+
+// key decides on the subscription key.
+func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time, d *decision) failure {
+	switch {
+	case c.twoKeys:
+		return failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "subscription key", got: "more than one", want: "one"}
+	case c.key == "" || len(c.key) > maxKeyInput:
+		return unauthorized(SubscriptionKeyInvalid, "subscription key", "empty or too long", "a subscription key")
+	case !r.key:
+		return unauthorized(CredentialNotAccepted, "access of the product", "subscription key", "a token")
+	case !slices.ContainsFunc(r.products, func(p *product) bool { return p.access.Key && !p.suspended }):
+		return forbidden(ProductSuspended, "product", "suspended", "not suspended")
+	}
+	k, err := g.catalog.Key(ctx, appaccess.SumKey(c.key))
+	switch {
+	case err != nil:
+		return unavailable(CatalogUnavailable, "subscription")
+	case k.Refusal != appaccess.NotRefused:
+		f := unauthorized(SubscriptionKeyInvalid, "subscription key", string(k.Refusal), "a key of an active subscription")
+		f.refusal = k.Refusal
+		return f
+	case !k.Expires.IsZero() && !now.Before(k.Expires):
+		return unauthorized(SubscriptionKeyInvalid, "subscription "+k.SubscriptionID, "expired", "after "+second(now.Unix()))
+	}
+	d.key = k
+	return d.reach(k, r)
+}
+
+// reach looks for a product of the route that a subscription's scope reaches.
+func (d *decision) reach(k appaccess.KeyState, r *route) failure {
+	best := unauthorized(SubscriptionKeyInvalid, "scope", string(k.Scope), "one that reaches this API")
+	wide := k.Scope == appaccess.AllAPIs || r.api != "" && isScope(k.Scope, "/apis/", r.api)
+	for _, pr := range r.products {
+		switch {
+		case !pr.access.Key || !wide && !isScope(k.Scope, "/products/", pr.id):
+		case pr.suspended:
+			best = forbidden(ProductSuspended, "product", pr.id+" is suspended", "not suspended")
+			best.product = pr.id
+		default:
+			d.principal = Principal{
+				Credential: KeyCredential, Product: pr.id, API: r.api, OwnerID: k.OwnerID,
+				SubscriptionID: k.SubscriptionID, SubscriptionName: k.Name, PrimaryKey: k.Primary,
+			}
+			return failure{}
+		}
+	}
+	return best
+}
+
+// isScope compares without building the scope.
+func isScope(s appaccess.Scope, kind, id string) bool {
+	return len(s) == len(kind)+len(id) && string(s[:len(kind)]) == kind && string(s[len(kind):]) == id
+}

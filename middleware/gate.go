@@ -1,0 +1,194 @@
+package middleware
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+)
+
+// Gate guards handlers. Make one with [New], share it among all handlers of a
+// service, and close it when the service ends. It is safe for concurrent use.
+type Gate struct {
+	cfg      Config
+	managed  bool
+	catalog  Catalog
+	recorder UseRecorder
+	statics  map[string]*Product // by ID, in static mode
+	verifier *verifier
+	observer *observer
+	metadata string // URL of the protected-resource metadata
+
+	compile sync.Mutex
+	policy  atomic.Pointer[policy]
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// New checks a configuration and makes a Gate. It begins to fetch the signing
+// keys and does not wait for them: requests that come first do, and
+// [Gate.Ready] can. An error names the field that is wrong.
+func New(c Config) (*Gate, error) {
+	hosts, err := c.check()
+	if err != nil {
+		return nil, fmt.Errorf("middleware: %w", err)
+	}
+	g := &Gate{cfg: c, managed: c.Catalog != nil, catalog: c.Catalog, verifier: newVerifier(&c, hosts)}
+	if !g.managed {
+		g.catalog = newStatic(&c)
+		g.statics = map[string]*Product{}
+		for i := range c.Products {
+			g.statics[c.Products[i].ID] = &c.Products[i]
+		}
+	}
+	g.recorder, _ = g.catalog.(UseRecorder)
+	g.metadata = metadataURL(c.Resource)
+	if g.observer, err = newObserver(&c, g.verifier); err != nil {
+		return nil, fmt.Errorf("middleware: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g.stop = cancel
+	for _, tn := range g.verifier.tenants {
+		g.running.Go(func() { tn.keys.run(ctx) })
+	}
+	return g, nil
+}
+
+// Close stops what the gate runs and waits for it. Afterwards the gate still
+// decides, with the keys that it has.
+func (g *Gate) Close() error {
+	g.stop()
+	g.running.Wait()
+	return g.observer.close()
+}
+
+// Product guards a handler with one product: its audience, its role, its
+// access. A key passes with the scope of the product or of all APIs; use
+// [Gate.API] where keys of one API should pass. In static mode it panics on an
+// ID that is not configured.
+func (g *Gate) Product(id string) func(http.Handler) http.Handler {
+	if !g.managed && g.current().single[id] == nil {
+		panic(fmt.Sprintf("middleware: Gate.Product: %q is not among the configured products", id))
+	}
+	return g.guard(func(p *policy, _ *http.Request) (*route, failure) {
+		return found(p.single[id], "product", id)
+	})
+}
+
+// API guards a handler with the products that group an API, any of which may
+// let a request pass. In static mode it panics on an ID that is not
+// configured.
+func (g *Gate) API(id string) func(http.Handler) http.Handler {
+	if !g.managed && g.current().routes[id] == nil {
+		panic(fmt.Sprintf("middleware: Gate.API: %q is not among the configured APIs", id))
+	}
+	return g.guard(func(p *policy, _ *http.Request) (*route, failure) {
+		return found(p.routes[id], "API", id)
+	})
+}
+
+// Wrap guards a whole mux: the API is the one with the longest path that holds
+// the request's, by whole segments of the URL path that the mux sees. Paths
+// that two routers may read differently (dot segments, empty segments, encoded
+// slashes) are refused with 400, those in no API, or in one of no product,
+// with 404. Put nothing between gate and mux that changes the path.
+func (g *Gate) Wrap(next http.Handler) http.Handler {
+	return g.guard(byPath)(next)
+}
+
+func byPath(p *policy, r *http.Request) (*route, failure) {
+	return p.routeOf(r.URL.Path, r.URL.RawPath)
+}
+
+func found(r *route, what, id string) (*route, failure) {
+	if r == nil || len(r.products) == 0 {
+		return r, failure{reason: OperationNotFound, status: http.StatusNotFound, field: what, got: id, want: "one that is in a product"}
+	}
+	return r, failure{}
+}
+
+// guard makes the middleware of one way to find the route.
+func (g *Gate) guard(find func(*policy, *http.Request) (*route, failure)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g.serve(w, r, next, find)
+		})
+	}
+}
+
+func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, find func(*policy, *http.Request) (*route, failure)) {
+	c := g.find(r)
+	if c.keyInQuery && g.cfg.RedactKeyQuery {
+		redact(r, g.cfg.KeyQuery)
+	}
+	d := g.judge(r, &c, find)
+	if g.recorder != nil && d.principal.Credential == KeyCredential {
+		g.recorder.RecordUse(d.principal.SubscriptionID, d.principal.PrimaryKey, g.cfg.Now())
+	}
+	if g.observer != nil {
+		g.observer.observe(r, &d)
+	}
+	switch {
+	case g.cfg.ReportOnly:
+		next.ServeHTTP(w, g.principalOnly(r, &d))
+	case d.ok():
+		next.ServeHTTP(w, g.forward(r, &c, &d))
+	default:
+		g.refuse(w, r, &d)
+	}
+}
+
+// judge decides on a request.
+func (g *Gate) judge(r *http.Request, c *credentials, find func(*policy, *http.Request) (*route, failure)) decision {
+	p := g.current()
+	if p == nil {
+		return decision{failure: unavailable(CatalogUnavailable, "products"), credential: NoCredential}
+	}
+	route, f := find(p, r)
+	if !f.ok() {
+		return decision{failure: f, route: route, credential: NoCredential}
+	}
+	return g.decide(r.Context(), c, p, route, g.cfg.Now())
+}
+
+// current is the policy of the catalog's newest snapshot; nil if there is none.
+func (g *Gate) current() *policy {
+	s := g.catalog.Snapshot()
+	if s == nil {
+		return nil
+	}
+	if p := g.policy.Load(); p != nil && p.snapshot == s {
+		return p
+	}
+	g.compile.Lock()
+	defer g.compile.Unlock()
+	s = g.catalog.Snapshot()
+	if p := g.policy.Load(); p != nil && p.snapshot == s {
+		return p
+	}
+	p := newPolicy(s, g.statics)
+	g.policy.Store(p)
+	return p
+}
+
+// Ready returns nil once requests can be decided: the keys of every tenant are
+// there and not a day old, and in managed mode the catalog is ready. It waits
+// for a fetch that is under way, until the context ends.
+func (g *Gate) Ready(ctx context.Context) error {
+	if r, ok := g.catalog.(Readier); ok {
+		if err := r.Ready(ctx); err != nil {
+			return fmt.Errorf("middleware: catalog: %w", err)
+		}
+	}
+	if g.catalog.Snapshot() == nil {
+		return fmt.Errorf("middleware: catalog: no products yet")
+	}
+	for _, tn := range g.verifier.tenants {
+		if err := tn.keys.ready(ctx); err != nil {
+			return fmt.Errorf("middleware: tenant %s: %w", tn.id, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package middleware_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+func TestToken(t *testing.T) {
+	t.Parallel()
+	g := open(t, config(newEntra()))
+	h := g.Product("starter")(echo)
+
+	w := call(h, mint(t, claims(nil)))
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	assert.Equal(t, clientID+" starter", w.Header().Get("X-Caller"))
+
+	for name, tc := range map[string]struct {
+		token  string
+		status int
+		reason string
+	}{
+		"again":            {mint(t, claims(nil)), 200, ""},
+		"uri audience":     {mint(t, claims(object{"aud": "api://" + appID})), 200, ""},
+		"other product":    {mint(t, claims(object{"aud": otherApp, "roles": []string{"Product.Other.All"}})), 403, "TokenAudienceNotAllowed"},
+		"foreign audience": {mint(t, claims(object{"aud": "77778888-bbbb-9999-cccc-0000dddd1111"})), 401, "TokenAudienceNotAllowed"},
+		"mixed products":   {mint(t, claims(object{"roles": []string{"Product.Other.All"}})), 403, "RoleMissing"},
+		"no role":          {mint(t, claims(object{"roles": nil})), 403, "RoleMissing"},
+		"user":             {mint(t, claims(object{"scp": "x"})), 403, "TokenOfUser"},
+		"expired":          {mint(t, claims(object{"exp": time.Now().Add(-2 * time.Minute).Unix()})), 401, "TokenExpired"},
+		"garbage":          {"garbage", 401, "JwtInvalid"},
+		"unknown key":      {sign(t, testKeys()[1], object{"typ": "JWT", "alg": "RS256", "kid": "k9"}, claims(nil)), 401, "TokenSignatureKeyNotFound"},
+		"wrong key":        {sign(t, testKeys()[1], object{"typ": "JWT", "alg": "RS256", "kid": "k1"}, claims(nil)), 401, "TokenSignatureInvalid"},
+	} {
+		w := call(h, tc.token)
+		assert.Equal(t, tc.status, w.Code, name)
+		if tc.status != 200 {
+			assert.Contains(t, w.Header().Get("WWW-Authenticate"), `error_description="`+tc.reason+`"`, name)
+			assert.Contains(t, w.Header().Get("WWW-Authenticate"), `scope="api://`+appID+`/.default"`, name)
+		}
+	}
+	w = get(h, "/echo")
+	assert.Equal(t, 401, w.Code)
+	assert.Equal(t, `Bearer scope="api://`+appID+`/.default"`, w.Header().Get("WWW-Authenticate"))
+	assert.JSONEq(t, `{"statusCode":401,"message":"Access denied due to missing access token. Make sure to include a bearer token in the Authorization header."}`, w.Body.String())
+}
+
+func TestKeysUnavailable(t *testing.T) {
+	t.Parallel()
+	e := newEntra()
+	e.answer = func(*http.Request) (*http.Response, error) { return respond(500, nil), nil }
+	h := open(t, config(e)).Product("starter")(echo)
+	w := call(h, mint(t, claims(nil)))
+	assert.Equal(t, 503, w.Code)
+	assert.NotEmpty(t, w.Header().Get("Retry-After"))
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"roles": nil}))).Code, "no key could have let it pass")
+	assert.Equal(t, 401, call(h, mint(t, claims(object{"exp": 1}))).Code)
+	assert.Equal(t, 401, call(h, "garbage").Code)
+}
+
+func TestSubscriptionKeyStatic(t *testing.T) {
+	t.Parallel()
+	c := config(newEntra())
+	c.Products = append(c.Products, middleware.Product{ID: "keyed", Keys: true})
+	c.Subscriptions = []appaccess.Subscription{
+		{ID: "s1", Scope: appaccess.ProductScope("keyed"), State: appaccess.SubscriptionActive, PrimarySum: appaccess.SumKey("primary-1"), SecondarySum: appaccess.SumKey("secondary-1")},
+		{ID: "s2", Scope: appaccess.ProductScope("keyed"), State: appaccess.SubscriptionSuspended, PrimarySum: appaccess.SumKey("primary-2")},
+		{ID: "s3", Scope: appaccess.ProductScope("starter"), State: appaccess.SubscriptionActive, PrimarySum: appaccess.SumKey("primary-3")},
+	}
+	h := open(t, c).Product("keyed")(echo)
+	const name = "Ocp-Apim-Subscription-Key"
+	for key, status := range map[string]int{
+		"primary-1": 200, "secondary-1": 200, "primary-2": 401, "primary-3": 401, "": 401, "primary": 401, "PRIMARY-1": 401, "primary-11": 401,
+	} {
+		assert.Equal(t, status, get(h, "/x", name, key).Code, "header %q", key)
+		assert.Equal(t, status, get(h, "/x?a=b&subscription-key="+key).Code, "query %q", key)
+	}
+	assert.Equal(t, 401, get(h, "/x?subscription-key=primary-1", name, "wrong").Code, "the query counts only without the header")
+	w := get(h, "/x")
+	assert.Equal(t, 401, w.Code)
+	assert.Equal(t, `AzureApiManagementKey realm="https://example.com",name="Ocp-Apim-Subscription-Key",type="header"`, w.Header().Get("WWW-Authenticate"))
+	assert.Equal(t, `{ "statusCode": 401, "message": "Access denied due to missing subscription key. Make sure to include subscription key when making requests to an API." }`, w.Body.String())
+	assert.Equal(t, `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`,
+		get(h, "/x", name, "no").Body.String())
+}

@@ -1,0 +1,493 @@
+package middleware
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// signingMethods are the algorithms that a configuration may name. All are
+// asymmetric: a public key can never serve as a shared secret.
+var signingMethods = map[string]jwt.SigningMethod{
+	"RS256": jwt.SigningMethodRS256, "RS384": jwt.SigningMethodRS384, "RS512": jwt.SigningMethodRS512,
+	"PS256": jwt.SigningMethodPS256, "PS384": jwt.SigningMethodPS384, "PS512": jwt.SigningMethodPS512,
+}
+
+// token is one decoded access token, not yet verified. Its strings are parts
+// of the decoded claims. It is not changed once decoded.
+type token struct {
+	alg, kid  string
+	signed    string // header and claims as they were signed; emptied before caching
+	signature []byte // the same
+
+	iss, tid, ver, azp, appid string
+	oid, sub, idtyp, uti      string
+	aud, roles                []string
+	exp, nbf, iat             int64 // seconds since 1970; 0 if absent
+	present                   claimSet
+}
+
+// claimSet says which claims a token has.
+type claimSet uint32
+
+const (
+	hasIss claimSet = 1 << iota
+	hasTid
+	hasVer
+	hasAzp
+	hasAppid
+	hasOid
+	hasSub
+	hasIdtyp
+	hasUti
+	hasAud
+	hasRoles
+	hasExp
+	hasNbf
+	hasIat
+	hasScp
+	hasNonce
+)
+
+func (t *token) has(c claimSet) bool { return t.present&c != 0 }
+
+// client is the client ID of the application that asked for the token.
+func (t *token) client() string {
+	if t.azp != "" {
+		return t.azp
+	}
+	return t.appid
+}
+
+// malformed is what decoding refuses. Its text never holds a part of the
+// token but names of its members.
+type malformed struct{ field, rule string }
+
+func (e *malformed) Error() string { return e.field + ": " + e.rule }
+
+var (
+	errSize       = &malformed{"token", "at most 16 KiB"}
+	errParts      = &malformed{"token", "three parts of base64url (a signed JWT, compact)"}
+	errEncoding   = &malformed{"token", "canonical base64url without padding"}
+	errHeaderSize = &malformed{"header", "at most 2 KiB"}
+	errClaimsSize = &malformed{"claims", "at most 8 KiB, 100 members, 8 levels"}
+	errHeaderJSON = &malformed{"header", "one JSON object, UTF-8, no name twice"}
+	errClaimsJSON = &malformed{"claims", "one JSON object, UTF-8, no name twice"}
+)
+
+// parse decodes a compact JWT strictly, before any cryptography: exact names
+// and types, no duplicates, bounded size, number and depth. It checks the
+// header's rules but the algorithm, and no claim's value.
+func parse(raw string) (*token, *malformed) {
+	if len(raw) > maxToken {
+		return nil, errSize
+	}
+	header, rest, ok1 := strings.Cut(raw, ".")
+	claims, sig, ok2 := strings.Cut(rest, ".")
+	if !ok1 || !ok2 || header == "" || claims == "" || sig == "" || strings.IndexByte(sig, '.') >= 0 {
+		return nil, errParts
+	}
+	// encoding/base64 skips line ends, also when it is strict.
+	if strings.IndexByte(raw, '\n') >= 0 || strings.IndexByte(raw, '\r') >= 0 {
+		return nil, errEncoding
+	}
+	if base64.RawURLEncoding.DecodedLen(len(header)) > maxHeader {
+		return nil, errHeaderSize
+	}
+	if base64.RawURLEncoding.DecodedLen(len(claims)) > maxClaims {
+		return nil, errClaimsSize
+	}
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	t := &token{signed: raw[:len(header)+1+len(claims)]}
+	if err := d.header(header, t); err != nil {
+		return nil, err
+	}
+	if err := d.claims(claims, t); err != nil {
+		return nil, err
+	}
+	var err error
+	if t.signature, err = strictBase64.DecodeString(sig); err != nil {
+		return nil, errEncoding
+	}
+	return t, nil
+}
+
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+// decoder holds the buffers of one decode.
+type decoder struct {
+	part []byte // a decoded part
+	text string // the same, immutable: what a token's strings are parts of
+	in   bytes.Buffer
+	json *jsontext.Decoder
+}
+
+var decoders = sync.Pool{New: func() any {
+	return &decoder{part: make([]byte, 0, maxClaims), json: jsontext.NewDecoder(new(bytes.Buffer))}
+}}
+
+// open decodes a part and begins its object. The error is nil, errEncoding or
+// the one given.
+func (d *decoder) open(part string, invalid *malformed) *malformed {
+	var err error
+	if d.part, err = strictBase64.AppendDecode(d.part[:0], []byte(part)); err != nil {
+		return errEncoding
+	}
+	if !shallow(d.part) {
+		return invalid
+	}
+	d.text = string(d.part)
+	d.in.Reset()
+	d.in.Write(d.part)
+	d.json.Reset(&d.in, jsontext.AllowDuplicateNames(false), jsontext.AllowInvalidUTF8(false))
+	if tok, err := d.json.ReadToken(); err != nil || tok.Kind() != '{' {
+		return invalid
+	}
+	return nil
+}
+
+// shallow reports whether JSON text stays within the limits of depth and
+// number, without decoding it.
+func shallow(text []byte) bool {
+	depth, members, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if quoted {
+			switch c {
+			case '\\':
+				i++
+			case '"':
+				quoted = false
+			}
+			continue
+		}
+		switch c {
+		case '"':
+			quoted = true
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case ':':
+			members++
+		}
+		if depth > maxDepth || members > maxMembers {
+			return false
+		}
+	}
+	return true
+}
+
+// next reads the next member's name, or reports the end of the object and of
+// the text.
+func (d *decoder) next() (name string, more bool, err error) {
+	if d.json.PeekKind() != '}' {
+		name, err = d.str()
+		return name, true, err
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return "", false, err
+	}
+	if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
+		return "", false, errTrailing
+	}
+	return "", false, nil
+}
+
+var errTrailing = errors.New("text after the object")
+
+// value reads a value as it stands.
+func (d *decoder) value() (string, error) {
+	v, err := d.json.ReadValue()
+	if err != nil {
+		return "", err
+	}
+	end := int(d.json.InputOffset())
+	return d.text[end-len(v) : end], nil
+}
+
+var errType = errors.New("type")
+
+// str reads a string.
+func (d *decoder) str() (string, error) {
+	if d.json.PeekKind() != '"' {
+		return "", errType
+	}
+	v, err := d.value()
+	if err != nil {
+		return "", err
+	}
+	if strings.IndexByte(v, '\\') < 0 {
+		return v[1 : len(v)-1], nil
+	}
+	out, err := jsontext.AppendUnquote(nil, v)
+	return string(out), err
+}
+
+// strs reads an array of strings.
+func (d *decoder) strs() ([]string, error) {
+	if d.json.PeekKind() != '[' {
+		return nil, errType
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, 4)
+	for d.json.PeekKind() != ']' {
+		s, err := d.str()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	_, err := d.json.ReadToken()
+	return out, err
+}
+
+// audience reads a string or an array of strings (RFC 7519, 4.1.3).
+func (d *decoder) audience() ([]string, error) {
+	if d.json.PeekKind() == '[' {
+		return d.strs()
+	}
+	s, err := d.str()
+	return []string{s}, err
+}
+
+// lastSecond is the end of the year 9999.
+const lastSecond = 253402300799
+
+// seconds reads a NumericDate: here a whole number of seconds from 1970 to
+// 9999, as Entra writes it.
+func (d *decoder) seconds() (int64, error) {
+	if d.json.PeekKind() != '0' {
+		return 0, errType
+	}
+	v, err := d.value()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 || n > lastSecond {
+		return 0, errType
+	}
+	return n, nil
+}
+
+// header decodes the JOSE header (RFC 7515, 4.1). Members that change how a
+// token is to be read, or where its key comes from, are refused; others, such
+// as x5t, are ignored.
+func (d *decoder) header(part string, t *token) *malformed {
+	if err := d.open(part, errHeaderJSON); err != nil {
+		return err
+	}
+	typ := ""
+	for {
+		name, more, err := d.next()
+		if err != nil {
+			return errHeaderJSON
+		}
+		if !more {
+			break
+		}
+		switch name {
+		case "alg":
+			t.alg, err = d.str()
+		case "kid":
+			t.kid, err = d.str()
+		case "typ":
+			typ, err = d.str()
+		case "crit", "b64", "jku", "jwk", "x5u", "x5c", "zip", "enc":
+			return &malformed{name, "must not be in the header"}
+		default:
+			if lookalike(name, headerNames) {
+				return errHeaderJSON
+			}
+			err = d.json.SkipValue()
+		}
+		if err != nil {
+			return badMember(name, err, errHeaderJSON)
+		}
+	}
+	switch {
+	case typ != "JWT" && typ != "at+jwt":
+		return &malformed{"typ", "JWT or at+jwt"}
+	case t.alg == "":
+		return &malformed{"alg", "must be there"}
+	case !validKeyID(t.kid):
+		return &malformed{"kid", "1 to 128 letters, digits and -_.=+:~"}
+	}
+	return nil
+}
+
+// claims decodes the claims that a gate looks at. Others are ignored.
+func (d *decoder) claims(part string, t *token) *malformed {
+	if err := d.open(part, errClaimsJSON); err != nil {
+		if err == errClaimsJSON && !shallow(d.part) {
+			return errClaimsSize
+		}
+		return err
+	}
+	for {
+		name, more, err := d.next()
+		if err != nil {
+			return errClaimsJSON
+		}
+		if !more {
+			return nil
+		}
+		if err := d.claim(name, t); err != nil {
+			return badMember(name, err, errClaimsJSON)
+		}
+	}
+}
+
+func (d *decoder) claim(name string, t *token) (err error) {
+	var has claimSet
+	switch name {
+	case "iss":
+		t.iss, err = d.str()
+		has = hasIss
+	case "tid":
+		t.tid, err = d.str()
+		has = hasTid
+	case "ver":
+		t.ver, err = d.str()
+		has = hasVer
+	case "azp":
+		t.azp, err = d.str()
+		has = hasAzp
+	case "appid":
+		t.appid, err = d.str()
+		has = hasAppid
+	case "oid":
+		t.oid, err = d.str()
+		has = hasOid
+	case "sub":
+		t.sub, err = d.str()
+		has = hasSub
+	case "idtyp":
+		t.idtyp, err = d.str()
+		has = hasIdtyp
+	case "uti":
+		t.uti, err = d.str()
+		has = hasUti
+	case "aud":
+		t.aud, err = d.audience()
+		has = hasAud
+	case "roles":
+		t.roles, err = d.strs()
+		has = hasRoles
+	case "exp":
+		t.exp, err = d.seconds()
+		has = hasExp
+	case "nbf":
+		t.nbf, err = d.seconds()
+		has = hasNbf
+	case "iat":
+		t.iat, err = d.seconds()
+		has = hasIat
+	case "scp":
+		err = d.json.SkipValue()
+		has = hasScp
+	case "nonce":
+		err = d.json.SkipValue()
+		has = hasNonce
+	default:
+		if lookalike(name, claimNames) {
+			return errLookalike
+		}
+		err = d.json.SkipValue()
+	}
+	t.present |= has
+	return err
+}
+
+var errLookalike = errors.New("a name that another parser may take for one of ours")
+
+var (
+	headerNames = []string{"alg", "kid", "typ", "crit", "b64", "jku", "jwk", "x5u", "x5c", "zip", "enc"}
+	claimNames  = []string{"iss", "tid", "ver", "azp", "appid", "oid", "sub", "idtyp", "uti", "aud", "roles", "exp", "nbf", "iat", "scp", "nonce"}
+)
+
+// lookalike reports whether a name is not plain ASCII or differs from one of
+// names by case only: parsers that fold case would take it for that one.
+func lookalike(name string, names []string) bool {
+	upper := false
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; c >= 0x80 || c < 0x20 {
+			return true
+		} else if 'A' <= c && c <= 'Z' {
+			upper = true
+		}
+	}
+	if !upper {
+		return false
+	}
+	for _, n := range names {
+		if len(n) == len(name) && strings.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func badMember(name string, err error, syntax *malformed) *malformed {
+	switch {
+	case errors.Is(err, errType):
+		return &malformed{name, "has another type or range"}
+	case errors.Is(err, errLookalike):
+		return &malformed{"claims", "a name that differs from a known one by case, or is not ASCII"}
+	}
+	return syntax
+}
+
+func validKeyID(kid string) bool {
+	if kid == "" || len(kid) > maxKeyID {
+		return false
+	}
+	for i := 0; i < len(kid); i++ {
+		switch c := kid[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			c == '-', c == '_', c == '.', c == '=', c == '+', c == ':', c == '~':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// The methods of jwt.Claims, for jwt's validator.
+
+// GetExpirationTime implements [jwt.Claims].
+func (t *token) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(t.exp), nil }
+
+// GetIssuedAt implements [jwt.Claims].
+func (t *token) GetIssuedAt() (*jwt.NumericDate, error) { return numericDate(t.iat), nil }
+
+// GetNotBefore implements [jwt.Claims].
+func (t *token) GetNotBefore() (*jwt.NumericDate, error) { return numericDate(t.nbf), nil }
+
+// GetIssuer implements [jwt.Claims].
+func (t *token) GetIssuer() (string, error) { return t.iss, nil }
+
+// GetSubject implements [jwt.Claims].
+func (t *token) GetSubject() (string, error) { return t.sub, nil }
+
+// GetAudience implements [jwt.Claims].
+func (t *token) GetAudience() (jwt.ClaimStrings, error) { return t.aud, nil }
+
+func numericDate(s int64) *jwt.NumericDate {
+	if s == 0 {
+		return nil
+	}
+	return &jwt.NumericDate{Time: time.Unix(s, 0)}
+}

@@ -1,0 +1,249 @@
+package middleware
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entragate/entragate/internal/cloud"
+)
+
+// tenant is one whose tokens are accepted, with its issuers and keys.
+type tenant struct {
+	id                 string
+	issuerV1, issuerV2 string // V1 is empty where version 1 tokens are refused
+	keys               *keySource
+}
+
+// issuer is what an iss claim stands for.
+type issuer struct {
+	tenant *tenant
+	ver    string
+}
+
+// verifier checks tokens, whatever the route.
+type verifier struct {
+	tenants    []*tenant
+	issuers    map[string]issuer
+	issuerList string // for people
+	algorithms []string
+	appOnly    AppOnly
+	leeway     time.Duration
+	lifetime   time.Duration
+	times      *jwt.Validator
+	cache      *cache
+}
+
+func newVerifier(c *Config, hosts cloud.Hosts) *verifier {
+	v := &verifier{
+		issuers: map[string]issuer{}, algorithms: c.Algorithms, appOnly: c.AppOnly,
+		leeway: c.Leeway, lifetime: c.MaxLifetime, cache: newCache(c.CacheSize),
+		times: jwt.NewValidator(jwt.WithLeeway(c.Leeway), jwt.WithTimeFunc(c.Now),
+			jwt.WithExpirationRequired(), jwt.WithIssuedAt()),
+	}
+	var list []string
+	for _, id := range c.Tenants {
+		tn := &tenant{id: id, issuerV2: hosts.IssuerV2(id), keys: newKeySource(hosts.KeysURL(id), c)}
+		v.issuers[tn.issuerV2] = issuer{tn, "2.0"}
+		list = append(list, tn.issuerV2)
+		if hosts.STS != "" {
+			tn.issuerV1 = hosts.IssuerV1(id)
+			v.issuers[tn.issuerV1] = issuer{tn, "1.0"}
+			list = append(list, tn.issuerV1)
+		}
+		v.tenants = append(v.tenants, tn)
+	}
+	v.issuerList = strings.Join(list, " or ")
+	return v
+}
+
+// verified is the outcome of a check. The token is there, unverified, also
+// where the failure is a 503: its claims then say whether the answer that
+// could not be had would have mattered.
+type verified struct {
+	token  *token
+	tenant *tenant
+	cached bool
+}
+
+// check verifies a token but for what depends on the route. What costs little
+// comes first; the signature is last but for what is only told to those who
+// have a genuine token (403).
+func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Time) (verified, failure) {
+	var sum [32]byte
+	if v.cache != nil && len(raw) <= maxToken {
+		sum = sha256.Sum256([]byte(raw))
+		if e := v.cache.get(&sum, now); e != nil {
+			if e.tenant.keys.holds(e.token.kid, e.key) {
+				return verified{e.token, e.tenant, true}, failure{}
+			}
+			v.cache.drop(e)
+		}
+	}
+	t, bad := parse(raw)
+	if bad != nil {
+		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
+	}
+	tn, f := v.claims(t, p, now)
+	if !f.ok() {
+		return verified{}, f
+	}
+	person := v.application(t)
+	key, f := v.signature(ctx, t, tn)
+	if f.status == 503 && person.status == 403 {
+		return verified{}, person
+	}
+	if !f.ok() {
+		return verified{token: t, tenant: tn}, f
+	}
+	t.signed, t.signature = "", nil // no bearer token is kept
+	if !person.ok() {
+		return verified{token: t, tenant: tn}, person
+	}
+	until := t.exp + int64(v.leeway/time.Second)
+	v.cache.put(&checked{sum: sum, token: t, tenant: tn, key: key, until: until}, now)
+	return verified{token: t, tenant: tn}, failure{}
+}
+
+// claims checks what is in a token without a key: algorithm, issuer, tenant,
+// version, time and that its audience is one of the gate's.
+func (v *verifier) claims(t *token, p *policy, now time.Time) (*tenant, failure) {
+	if !slices.Contains(v.algorithms, t.alg) {
+		return nil, unauthorized(JwtInvalid, "alg", clip(t.alg), strings.Join(v.algorithms, " or "))
+	}
+	iss, ok := v.issuers[t.iss]
+	if !ok {
+		if !t.has(hasIss) {
+			return nil, missing("iss")
+		}
+		return nil, unauthorized(TokenIssuerNotAllowed, "iss", clip(t.iss), v.issuerList)
+	}
+	for _, c := range [...]struct {
+		name, got, want string
+		has             bool
+	}{{"ver", t.ver, iss.ver, t.has(hasVer)}, {"tid", t.tid, iss.tenant.id, t.has(hasTid)}} {
+		if !c.has {
+			return nil, missing(c.name)
+		}
+		if c.got != c.want {
+			return nil, unauthorized(TokenClaimValueNotAllowed, c.name, clip(c.got), c.want+" as iss says")
+		}
+	}
+	if f := v.validity(t, now); !f.ok() {
+		return nil, f
+	}
+	if f := p.knows(t); !f.ok() {
+		return nil, f
+	}
+	return iss.tenant, form(t)
+}
+
+// validity checks exp, nbf and iat, and the lifetime.
+func (v *verifier) validity(t *token, now time.Time) failure {
+	if err := v.times.Validate(t); err != nil {
+		switch {
+		case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
+			return missing("exp")
+		case errors.Is(err, jwt.ErrTokenExpired):
+			return unauthorized(TokenExpired, "exp", second(t.exp), "after "+second(now.Unix()))
+		case errors.Is(err, jwt.ErrTokenNotValidYet):
+			return unauthorized(TokenNotYetValid, "nbf", second(t.nbf), "not after "+second(now.Unix()))
+		}
+		return unauthorized(TokenNotYetValid, "iat", second(t.iat), "not after "+second(now.Unix()))
+	}
+	from := t.iat
+	if from == 0 {
+		from = now.Add(-v.leeway).Unix()
+	}
+	if t.exp-from > int64(v.lifetime/time.Second) {
+		return unauthorized(TokenClaimValueNotAllowed, "exp", second(t.exp), "at most "+v.lifetime.String()+" after iat")
+	}
+	return failure{}
+}
+
+// knows refuses tokens of which not all audiences are some product's.
+func (p *policy) knows(t *token) failure {
+	if !t.has(hasAud) || len(t.aud) == 0 {
+		return missing("aud")
+	}
+	for _, aud := range t.aud {
+		if !p.audiences[aud] {
+			return unauthorized(TokenAudienceNotAllowed, "aud", clip(aud), "an audience of a product")
+		}
+	}
+	return failure{}
+}
+
+// form refuses what is no access token of an application or user: above all
+// ID tokens, which a client must not be able to present as access tokens.
+func form(t *token) failure {
+	switch {
+	case t.has(hasNonce):
+		return unauthorized(TokenClaimValueNotAllowed, "nonce", "present", "none (an ID token is no access token)")
+	case t.client() == "":
+		return missing("azp or appid")
+	case t.azp != "" && t.appid != "" && t.azp != t.appid:
+		return unauthorized(TokenClaimValueNotAllowed, "azp", clip(t.azp), "the same as appid")
+	}
+	for _, r := range t.roles {
+		if r == "" || strings.ContainsAny(r, " \t\r\n") {
+			return unauthorized(JwtInvalid, "roles", clip(r), "values without a space")
+		}
+	}
+	return failure{}
+}
+
+// application refuses tokens of users.
+func (v *verifier) application(t *token) failure {
+	switch {
+	case t.has(hasScp):
+		return forbidden(TokenOfUser, "scp", "present", "none (an application's token)")
+	case t.has(hasIdtyp) && t.idtyp != "app":
+		return forbidden(TokenOfUser, "idtyp", clip(t.idtyp), "app")
+	case !t.has(hasIdtyp) && v.appOnly == AppOnlyStrict:
+		return forbidden(TokenOfUser, "idtyp", "absent", "app (an optional claim that the product's application must ask for)")
+	}
+	return failure{}
+}
+
+func (v *verifier) signature(ctx context.Context, t *token, tn *tenant) (*signingKey, failure) {
+	set, key, err := tn.keys.find(ctx, t.kid)
+	switch {
+	case errors.Is(err, errKeyUnknown):
+		return nil, unauthorized(TokenSignatureKeyNotFound, "kid", t.kid, "a key that the tenant publishes")
+	case err != nil:
+		return nil, unavailable(KeysUnavailable, "keys of "+tn.id)
+	case !key.mayVerify(tn):
+		return nil, unauthorized(TokenSignatureKeyNotFound, "issuer of the key", clip(key.issuer), tn.issuerV2)
+	}
+	if err := set.verify(t); err != nil {
+		return nil, unauthorized(TokenSignatureInvalid, "signature", "", "one by the key that kid names")
+	}
+	return key, failure{}
+}
+
+func missing(claim string) failure {
+	return unauthorized(TokenClaimNotFound, claim, "absent", "must be there")
+}
+
+// clip bounds what of a token's content goes into a record.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+func second(s int64) string {
+	if s == 0 {
+		return strconv.Itoa(0)
+	}
+	return time.Unix(s, 0).UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,234 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+// catalog is a Catalog in memory that a test can change.
+type catalog struct {
+	snapshot atomic.Pointer[appaccess.Snapshot]
+
+	mu      sync.Mutex
+	clients map[string]appaccess.ClientState
+	keys    map[[32]byte]appaccess.KeyState
+	err     error
+	asked   int
+	used    map[string]int
+}
+
+func newCatalog() *catalog {
+	c := &catalog{clients: map[string]appaccess.ClientState{}, keys: map[[32]byte]appaccess.KeyState{}, used: map[string]int{}}
+	c.clients[clientID] = appaccess.ClientState{ApplicationID: "app-1", AppID: clientID, Name: "Sample", OwnerID: "u1", Products: []string{"starter"}}
+	c.keys[appaccess.SumKey("key-starter")] = appaccess.KeyState{SubscriptionID: "s1", OwnerID: "u1", Scope: appaccess.ProductScope("starter"), Primary: true}
+	c.publish(products(), apis())
+	return c
+}
+
+func products() []appaccess.Product {
+	both := appaccess.Access{Token: true, Key: true}
+	return []appaccess.Product{
+		{ID: "starter", Name: "Starter", State: appaccess.Published, Access: both, APIs: []string{"echo"},
+			Entra: appaccess.ProductApplication{AppID: appID, IdentifierURI: "api://" + appID, Role: role}},
+		{ID: "other", Name: "Other", State: appaccess.NotPublished, Access: both, APIs: []string{"echo", "admin"},
+			Entra: appaccess.ProductApplication{AppID: otherApp, IdentifierURI: "api://" + otherApp, Role: "Product.Other.All"}},
+	}
+}
+
+func apis() []appaccess.API {
+	return []appaccess.API{{ID: "echo", Path: "/echo"}, {ID: "admin", Path: "/echo/admin"}, {ID: "lonely", Path: "/lonely"}}
+}
+
+func (c *catalog) publish(p []appaccess.Product, a []appaccess.API) {
+	c.snapshot.Store(appaccess.NewSnapshot(1, p, a))
+}
+
+func (c *catalog) set(f func(*catalog)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c)
+}
+
+func (c *catalog) Snapshot() *appaccess.Snapshot { return c.snapshot.Load() }
+
+func (c *catalog) Client(_ context.Context, id string) (appaccess.ClientState, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	if c.err != nil {
+		return appaccess.ClientState{}, c.err
+	}
+	if s, ok := c.clients[id]; ok {
+		return s, nil
+	}
+	return appaccess.ClientState{AppID: id, Refusal: appaccess.UnknownClient}, nil
+}
+
+func (c *catalog) Key(_ context.Context, sum [32]byte) (appaccess.KeyState, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	if c.err != nil {
+		return appaccess.KeyState{}, c.err
+	}
+	if s, ok := c.keys[sum]; ok {
+		return s, nil
+	}
+	return appaccess.KeyState{Refusal: appaccess.UnknownKey}, nil
+}
+
+func (c *catalog) RecordUse(id string, _ bool, _ time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used[id]++
+}
+
+func managed(e *entra, c *catalog) middleware.Config {
+	return middleware.Config{Tenants: []string{tenantID}, Authority: authority, Catalog: c, HTTPClient: &http.Client{Transport: e}}
+}
+
+func TestManagedClients(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	h := open(t, managed(newEntra(), c)).Wrap(echo)
+	token := mint(t, claims(nil))
+	status := func() int { return call(h, token).Code }
+
+	assert.Equal(t, 200, status())
+	assert.Equal(t, 200, status(), "from the cache")
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"idtyp": nil}))).Code, "strict on idtyp")
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"azp": "11111111-1111-1111-1111-111111111111"}))).Code, "unknown client")
+
+	sample := c.clients[clientID]
+	for name, change := range map[string]func(*appaccess.ClientState){
+		"owner blocked": func(s *appaccess.ClientState) { s.Refusal = appaccess.OwnerBlocked },
+		"suspended":     func(s *appaccess.ClientState) { s.Refusal = appaccess.ApplicationNotActive },
+		"grant gone":    func(s *appaccess.ClientState) { s.Products = nil },
+		"other grant":   func(s *appaccess.ClientState) { s.Products = []string{"other"} },
+	} {
+		c.set(func(c *catalog) {
+			s := sample
+			change(&s)
+			c.clients[clientID] = s
+		})
+		assert.Equal(t, 403, status(), name)
+	}
+	c.set(func(c *catalog) { c.clients[clientID] = sample })
+	assert.Equal(t, 200, status())
+
+	c.set(func(c *catalog) { c.err = errors.Join(appaccess.ErrUnavailable) })
+	assert.Equal(t, 503, status())
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"roles": nil}))).Code, "no answer could have let it pass")
+	assert.Equal(t, 503, get(h, "/echo", "Ocp-Apim-Subscription-Key", "key-starter").Code)
+	assert.Equal(t, 401, get(h, "/echo", "Ocp-Apim-Subscription-Key", "").Code)
+}
+
+func TestManagedProducts(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	h := open(t, managed(newEntra(), c)).Wrap(echo)
+	token := mint(t, claims(nil))
+	both := []string{"Authorization", "Bearer " + token}
+	key := []string{"Ocp-Apim-Subscription-Key", "key-starter"}
+
+	assert.Equal(t, clientID+" starter", get(h, "/echo/resource?param1=sample", both...).Header().Get("X-Caller"))
+	assert.Equal(t, "s1 starter", get(h, "/echo", key...).Header().Get("X-Caller"))
+	assert.Equal(t, 1, c.used["s1"])
+	assert.Equal(t, 403, get(h, "/echo/admin", both...).Code, "the longest path decides: admin is in other only")
+	assert.Equal(t, 401, get(h, "/echo/admin", key...).Code)
+	assert.Equal(t, 404, get(h, "/echoes", both...).Code)
+	assert.Equal(t, 404, get(h, "/lonely", both...).Code)
+
+	p := products()
+	p[0].Suspended = true
+	c.publish(p, apis())
+	assert.Equal(t, 403, get(h, "/echo", both...).Code)
+	assert.Equal(t, 403, get(h, "/echo", key...).Code)
+	p = products()
+	p[0].State = appaccess.NotPublished
+	p[0].Access = appaccess.Access{Key: true}
+	c.publish(p, apis())
+	assert.Equal(t, 403, get(h, "/echo", both...).Code, "tokens switched off")
+	assert.Equal(t, 200, get(h, "/echo", key...).Code, "unpublished products serve on")
+	assert.Equal(t, 200, get(h, "/echo", append(both, key...)...).Code, "an invalid credential does not spoil a valid one")
+	p = products()
+	p[0].Access = appaccess.Access{Token: true}
+	c.publish(p, apis())
+	assert.Equal(t, 401, get(h, "/echo", key...).Code, "keys switched off")
+	c.publish(nil, nil)
+	assert.Equal(t, 404, get(h, "/echo", both...).Code)
+}
+
+func TestKeyScopes(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	for name, scope := range map[string]appaccess.Scope{"all": appaccess.AllAPIs, "echo": appaccess.APIScope("echo"), "admin": appaccess.APIScope("admin"), "p-other": appaccess.ProductScope("other")} {
+		c.keys[appaccess.SumKey(name)] = appaccess.KeyState{SubscriptionID: name, Scope: scope}
+	}
+	c.keys[appaccess.SumKey("expired")] = appaccess.KeyState{SubscriptionID: "expired", Scope: appaccess.AllAPIs, Expires: time.Now()}
+	g := open(t, managed(newEntra(), c))
+	whole, product, api := g.Wrap(echo), g.Product("starter")(echo), g.API("echo")(echo)
+	for _, tc := range []struct {
+		key, path           string
+		whole, product, api int
+	}{
+		{"all", "/echo", 200, 200, 200},
+		{"echo", "/echo", 200, 401, 200},
+		{"admin", "/echo", 401, 401, 401},
+		{"admin", "/echo/admin", 200, 401, 401},
+		{"p-other", "/echo", 200, 401, 200},
+		{"key-starter", "/echo", 200, 200, 200},
+		{"expired", "/echo", 401, 401, 401},
+	} {
+		q := tc.path + "?subscription-key=" + tc.key
+		assert.Equal(t, [3]int{tc.whole, tc.product, tc.api}, [3]int{get(whole, q).Code, get(product, q).Code, get(api, q).Code}, "%s %s", tc.key, tc.path)
+	}
+	p := products()
+	p[0].Access.Key, p[1].Access.Key = false, false
+	c.publish(p, apis())
+	assert.Equal(t, 401, get(whole, "/echo?subscription-key=all").Code, "wide scopes open no product that accepts no keys")
+}
+
+func TestOpenProducts(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	p := append(products(), appaccess.Product{ID: "free", APIs: []string{"lonely", "echo"}})
+	c.publish(p, apis())
+	cfg := managed(newEntra(), c)
+	assert.Equal(t, 403, get(open(t, cfg).Wrap(echo), "/lonely").Code)
+	cfg.InsecureAllowOpenProducts = true
+	g := open(t, cfg)
+	h := g.Wrap(echo)
+	w := get(h, "/lonely")
+	assert.Equal(t, 200, w.Code)
+	assert.Empty(t, w.Header().Get("X-Caller"))
+	assert.Equal(t, 401, get(h, "/echo").Code, "protected by another product")
+	assert.Equal(t, 403, get(g.Product("free")(echo), "/x").Code, "groups an API that another product protects")
+	for _, header := range [][]string{{"Authorization", "Bearer x"}, {"Authorization", "Basic eDp5"}, {"Ocp-Apim-Subscription-Key", "no"}} {
+		assert.Equal(t, 401, get(h, "/lonely", header...).Code, header)
+	}
+	p = []appaccess.Product{{ID: "free", APIs: []string{"lonely"}, Suspended: true}}
+	c.publish(p, apis())
+	assert.Equal(t, 403, get(h, "/lonely").Code)
+}
+
+func TestNoSnapshot(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	c.snapshot.Store(nil)
+	g := open(t, managed(newEntra(), c))
+	assert.Equal(t, 503, get(g.Wrap(echo), "/echo").Code)
+	assert.Error(t, g.Ready(t.Context()))
+	c.publish(products(), apis())
+	assert.NoError(t, g.Ready(t.Context()))
+}

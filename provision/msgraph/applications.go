@@ -91,7 +91,15 @@ func readAll[R any](answers []answer, read func([]byte) (R, error)) ([]R, []erro
 var (
 	readApplication  = reader(models.CreateApplicationFromDiscriminatorValue, applicationFrom)
 	readApplications = pageReader[models.ApplicationCollectionResponseable](models.CreateApplicationCollectionResponseFromDiscriminatorValue, applicationFrom)
-	readClaimsOf     = reader(models.CreateApplicationFromDiscriminatorValue, func(m models.Applicationable) (models.OptionalClaimsable, error) {
+	// readDeleted refuses what is no application: deletedItems holds all kinds.
+	readDeleted = reader(models.CreateDirectoryObjectFromDiscriminatorValue, func(m models.DirectoryObjectable) (provision.Application, error) {
+		app, ok := m.(models.Applicationable)
+		if !ok {
+			return provision.Application{}, fmt.Errorf("msgraph: the deleted object is a %s, not an application", value(m.GetOdataType()))
+		}
+		return applicationFrom(app)
+	})
+	readClaimsOf = reader(models.CreateApplicationFromDiscriminatorValue, func(m models.Applicationable) (models.OptionalClaimsable, error) {
 		return m.GetOptionalClaims(), nil
 	})
 )
@@ -194,19 +202,19 @@ func (d *Directory) DeleteApplication(ctx context.Context, objectID string) erro
 // identity must be allowed to do. The answer to an unknown one is Graph's own
 // 404, or the same made here for a search that finds nothing.
 func (d *Directory) DeletedApplication(ctx context.Context, ref provision.AppRef) (provision.Application, error) {
-	fields := "$select=" + strings.Join(applicationFields, ",")
 	if ref.ObjectID != "" {
 		if err := checkID("ObjectID", ref.ObjectID); err != nil {
 			return provision.Application{}, err
 		}
-		info := d.request(abstractions.GET, "/directory/deletedItems/"+url.PathEscape(ref.ObjectID)+"/microsoft.graph.application?"+fields)
-		return fetch(ctx, d, info, nil, readApplication)
+		info := d.request(abstractions.GET, "/directory/deletedItems/"+url.PathEscape(ref.ObjectID))
+		return fetch(ctx, d, info, nil, readDeleted)
 	}
 	filter := "uniqueName eq '" + quote(ref.UniqueName) + "'"
 	if ref.AppID != "" {
 		filter = "appId eq '" + quote(ref.AppID) + "'"
 	}
-	info := d.request(abstractions.GET, "/directory/deletedItems/microsoft.graph.application?$count=true&$filter="+url.PathEscape(filter)+"&"+fields)
+	info := d.request(abstractions.GET, "/directory/deletedItems/microsoft.graph.application?$count=true&$filter="+
+		url.QueryEscape(filter)+"&$select="+strings.Join(applicationFields, ","))
 	info.Headers.Add("ConsistencyLevel", "eventual")
 	found, err := fetch(ctx, d, info, nil, readApplications)
 	if err != nil {

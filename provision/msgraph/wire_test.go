@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/secret"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/msgraph"
 )
@@ -327,6 +328,9 @@ func TestClouds(t *testing.T) {
 		assert.NotEmpty(t, got.Header.Get("Client-Request-Id"))
 	}
 }
+
+// newSecret wraps a value as Entra would hand it out.
+func newSecret(s string) provision.Secret { return secret.New(s) }
 
 type roundTrip func(*http.Request) (*http.Response, error)
 

@@ -1,0 +1,152 @@
+// Package directorytest is the conformance suite for provision.Directory: what
+// every implementation does against the local tenant of package entratest, in
+// process and over HTTP. Call [Run] from a test.
+//
+// It shows that an implementation speaks to that tenant as it should. That
+// Microsoft's own answers alike is not shown here.
+package directorytest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/provision"
+	"github.com/entragate/entragate/provision/entratest"
+)
+
+// Open makes a Directory that reaches a tenant as a caller. The tenant is served
+// over TLS; an implementation in process leaves that aside.
+type Open func(t *testing.T, s *entratest.Server, c entratest.Caller) provision.Directory
+
+// Run tests the implementation that open makes. Each test has a tenant of its
+// own, which fails the test on a request that no correct client sends.
+func Run(t *testing.T, open Open) {
+	for name, test := range tests() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(bench{t, open})
+		})
+	}
+}
+
+// tests are all tests by name.
+func tests() map[string]func(bench) {
+	all := map[string]func(bench){}
+	for _, table := range []map[string]func(bench){applications, principals, credentials, trouble} {
+		for name, test := range table {
+			if all[name] != nil {
+				panic("directorytest: two tests are named " + name)
+			}
+			all[name] = test
+		}
+	}
+	return all
+}
+
+// bench is what a test is given to begin with.
+type bench struct {
+	*testing.T
+	open Open
+}
+
+// place is a tenant, and a Directory that reaches it.
+type place struct {
+	bench
+	*entratest.Server
+	d provision.Directory
+}
+
+// tenant starts a tenant that knows the caller as an Application Administrator.
+func (b bench) tenant(cfg entratest.Config) place {
+	return b.tenantFor(cfg, entratest.ApplicationAdministrator)
+}
+
+// tenantFor starts a tenant whose caller has these rights.
+func (b bench) tenantFor(cfg entratest.Config, rights ...string) place {
+	b.Helper()
+	s := entratest.NewServer(b.T, cfg)
+	caller, err := s.AddCaller("provisioner", rights...)
+	require.NoError(b, err)
+	return place{b, s, b.open(b.T, s, caller)}
+}
+
+// create upserts a new application.
+func (p place) create(uniqueName string, patch provision.ApplicationPatch) provision.Application {
+	p.Helper()
+	if patch.DisplayName == nil {
+		patch.DisplayName = new(uniqueName)
+	}
+	app, created, err := p.d.UpsertApplication(p.Context(), uniqueName, patch)
+	require.NoError(p, err)
+	require.True(p, created)
+	return app
+}
+
+// service creates an application with its service principal.
+func (p place) service(uniqueName string, patch provision.ApplicationPatch) (provision.Application, provision.ServicePrincipal) {
+	p.Helper()
+	app := p.create(uniqueName, patch)
+	sp, created, err := p.d.UpsertServicePrincipal(p.Context(), app.AppID, provision.ServicePrincipalPatch{})
+	require.NoError(p, err)
+	require.True(p, created)
+	return app, sp
+}
+
+func (p place) read(ref provision.AppRef) provision.Application {
+	p.Helper()
+	apps, errs := p.d.Applications(p.Context(), []provision.AppRef{ref})
+	require.NoError(p, errs[0])
+	return apps[0]
+}
+
+// refused requires an APIError with a status and a code, and returns it.
+func refused(t testing.TB, err error, status int, code string) *provision.APIError {
+	t.Helper()
+	var api *provision.APIError
+	require.ErrorAs(t, err, &api)
+	assert.Equal(t, status, api.Status, "%v", api)
+	assert.Equal(t, code, api.Code, "%v", api)
+	assert.NotEmpty(t, api.Message)
+	assert.NotEmpty(t, api.RequestID, "%v", api)
+	return api
+}
+
+// unknown requires an error that says nothing of what was done.
+func unknown(t testing.TB, err error) {
+	t.Helper()
+	require.Error(t, err)
+	var api *provision.APIError
+	assert.False(t, errors.As(err, &api), "%v is an APIError", err)
+}
+
+const (
+	badRequest = "Request_BadRequest"
+	notFound   = "Request_ResourceNotFound"
+	nobody     = "99999999-9999-4999-8999-999999999999" // the ID of nothing
+)
+
+// role makes an enabled app role for applications.
+func role(value string) provision.AppRole {
+	return provision.AppRole{
+		ID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(value)).String(), Value: value, DisplayName: value,
+		Description: "may " + value, Enabled: true, AllowedMemberTypes: []string{"Application"},
+	}
+}
+
+func roles(r ...provision.AppRole) *[]provision.AppRole { return &r }
+
+func list(s ...string) *[]string { return &s }
+
+// sameTime compares to the second, which is what Graph keeps.
+func sameTime(t testing.TB, want, got time.Time) {
+	t.Helper()
+	assert.WithinDuration(t, want, got, time.Second)
+}
+
+func numbered(prefix string, i int) string { return fmt.Sprintf("%s-%03d", prefix, i) }

@@ -73,9 +73,8 @@ type Catalog struct {
 	staleFor time.Duration // from the last contact, downAfter included
 	start    time.Time
 
-	snapshot   atomic.Pointer[Snapshot]
-	fresh      atomic.Int64 // time.Duration after start at which all answers were known to be current
-	generation atomic.Uint64
+	snapshot atomic.Pointer[Snapshot]
+	fresh    atomic.Int64 // time.Duration after start at which all answers were known to be current
 
 	clients   lookup[string, ClientState]
 	keys      lookup[[32]byte, KeyState]
@@ -181,11 +180,6 @@ func (c *Catalog) Key(ctx context.Context, sum [32]byte) (KeyState, error) {
 	}
 	return st, err
 }
-
-// Generation rises, after the change can be seen, with every change that may
-// make an answer another one than before: what was concluded from answers under
-// an equal Generation still holds, but for Staleness and expiry.
-func (c *Catalog) Generation() uint64 { return c.generation.Load() }
 
 // Staleness is how long ago all answers were last known to be current. It is
 // up to a second while the store can be reached.

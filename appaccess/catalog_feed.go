@@ -47,6 +47,7 @@ func (c *Catalog) apply(change Change) {
 
 func (c *Catalog) forget(r recordRef) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.recent.add(r)
 	// A record that is new may be one that was asked for in vain.
 	switch r.kind {
@@ -57,19 +58,16 @@ func (c *Catalog) forget(r recordRef) {
 	}
 	c.clients.known.forget(r)
 	c.keys.known.forget(r)
-	c.mu.Unlock()
-	c.generation.Add(1)
 }
 
 func (c *Catalog) forgetAll() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.recent.addReset()
 	c.clients.era.Add(1)
 	c.keys.era.Add(1)
 	c.clients.known.clear()
 	c.keys.known.clear()
-	c.mu.Unlock()
-	c.generation.Add(1)
 }
 
 // outdated has the snapshot read again.
@@ -117,7 +115,6 @@ func (c *Catalog) readSnapshot(ctx context.Context) error {
 			return err
 		}
 		c.snapshot.Store(NewSnapshot(rev, products, apis))
-		c.generation.Add(1)
 		return nil
 	})
 }

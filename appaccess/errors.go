@@ -12,9 +12,9 @@ import (
 var (
 	// ErrNotFound: no such object, or one that the actor may not know of.
 	ErrNotFound = errors.New("not found")
-	// ErrForbidden: the actor is known and the object is theirs to see, but
-	// the action is a manager's.
-	ErrForbidden = errors.New("forbidden: only a manager may do this")
+	// ErrForbidden: the actor may do nothing at all (unknown or blocked), or
+	// the object is theirs to see but the action is a manager's.
+	ErrForbidden = errors.New("forbidden")
 	// ErrUnavailable: the store or Entra cannot be reached now; trying again
 	// later can help.
 	ErrUnavailable = errors.New("unavailable")

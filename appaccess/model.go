@@ -50,6 +50,12 @@ type Product struct {
 	// zero until token access was first switched on.
 	Entra ProductApplication `json:"entra,omitzero"`
 	Sync  Sync               `json:"sync,omitzero"`
+	// Adopt is the client ID of an application in Entra that is to be taken
+	// over instead of creating one; empty once that is done.
+	Adopt string `json:"adopt,omitempty"`
+	// Deleted marks a product whose access has ended and whose objects in
+	// Entra are still to be removed. It is in no list.
+	Deleted bool `json:"deleted,omitempty"`
 
 	Created time.Time `json:"created"`
 	Updated time.Time `json:"updated"`
@@ -145,6 +151,9 @@ type ClientApplication struct {
 	// Entra is what stands in Entra, as last recorded.
 	Entra ApplicationRegistration `json:"entra,omitzero"`
 	Sync  Sync                    `json:"sync,omitzero"`
+	// Adopt is the client ID of an application in Entra that is to be taken
+	// over instead of creating one; empty once that is done.
+	Adopt string `json:"adopt,omitempty"`
 	// Deleted marks an application whose access has ended and whose objects in
 	// Entra are still to be removed. It is in no list.
 	Deleted bool `json:"deleted,omitempty"`

@@ -26,9 +26,14 @@ const (
 	byScope       = "scope"       // subscription
 	byApplication = "application" // credential
 	bySync        = "sync"        // product, application: syncPending while Entra is to follow
+	byRemoval     = "removal"     // credential: indexSet once it is to be removed, now or later
+	byExpiry      = "expiry"      // subscription: indexSet while it is to expire
 )
 
-const syncPending = "pending"
+const (
+	syncPending = "pending"
+	indexSet    = "set"
+)
 
 // entity is an object of the domain that a store keeps.
 type entity interface {
@@ -222,18 +227,24 @@ func applicationRecord(a *ClientApplication) Record {
 }
 
 func credentialRecord(c *Credential) Record {
-	return Record{ID: c.ID, Text: text(c.Name), Index: entries(
-		IndexEntry{Name: byApplication, Value: c.ApplicationID},
-	)}
+	index := []IndexEntry{{Name: byApplication, Value: c.ApplicationID}}
+	if !c.RemoveAfter.IsZero() {
+		index = append(index, IndexEntry{Name: byRemoval, Value: indexSet})
+	}
+	return Record{ID: c.ID, Text: text(c.Name), Index: entries(index...)}
 }
 
 func subscriptionRecord(s *Subscription) Record {
-	return Record{ID: s.ID, Text: text(s.Name), Index: entries(
+	index := []IndexEntry{
 		unique(byKey, s.PrimarySum.String()),
 		unique(byKey, s.SecondarySum.String()),
-		IndexEntry{Name: byOwner, Value: s.OwnerID},
-		IndexEntry{Name: byScope, Value: string(s.Scope)},
-	)}
+		{Name: byOwner, Value: s.OwnerID},
+		{Name: byScope, Value: string(s.Scope)},
+	}
+	if s.expires() {
+		index = append(index, IndexEntry{Name: byExpiry, Value: indexSet})
+	}
+	return Record{ID: s.ID, Text: text(s.Name), Index: entries(index...)}
 }
 
 func unique(name, value string) IndexEntry {

@@ -1,0 +1,227 @@
+package appaccess
+
+import (
+	"slices"
+	"strings"
+)
+
+// The importer places each object of a document that differs from what stands.
+// References are checked by verify, when everything is in place.
+
+func (im *importer) placeUser(d DocumentUser) error {
+	u, err := find[User](im, d.ID)
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	action := "user.update"
+	if err != nil {
+		action = "user.create"
+		u = User{ID: d.ID, State: UserActive, Created: im.now}
+	}
+	was := u.State
+	u.Name, u.Email, u.TenantID, u.ObjectID, u.Updated = d.Name, d.Email, d.TenantID, d.ObjectID, im.now
+	u.State = UserActive
+	if d.Blocked {
+		u.State = UserBlocked
+	}
+	if err := firstError(write(im.edit, &u), im.audit(action, KindUser, d.ID, map[string]string{"name": u.Name, "state": string(u.State)})); err != nil || was == u.State {
+		return err
+	}
+	owned, err := im.disturb(d.ID, im.s.entra != nil)
+	im.behind.applications = append(im.behind.applications, owned...)
+	return err
+}
+
+func (im *importer) placeAPI(d DocumentAPI) error {
+	action, now := "api.update", d.api()
+	old, err := find[API](im, d.ID)
+	switch {
+	case ignoreNotFound(err) != nil:
+		return err
+	case err != nil:
+		action, old.Created = "api.create", im.now
+	}
+	now.Created, now.Updated = old.Created, im.now
+	return firstError(write(im.edit, now), im.audit(action, KindAPI, d.ID, map[string]string{"name": d.Name, "path": d.Path}))
+}
+
+func (im *importer) placeProduct(d DocumentProduct) error {
+	p, err := find[Product](im, d.ID)
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	action := "product.update"
+	if err != nil {
+		action = "product.create"
+		p = Product{ID: d.ID, Created: im.now, Name: d.Name}
+	}
+	if p.Deleted {
+		return &ConflictError{Field: "id", Reason: "the product of this ID is still being removed from Entra: run Sync first", Objects: []string{d.ID}}
+	}
+	if d.Name != p.Name && hasRole(&p) {
+		return &ConflictError{Field: "name", Reason: "the product has a role in Entra that carries its name: renaming it would cut its callers off", Objects: []string{d.ID}}
+	}
+	switched, described := d.Access.Token != p.Access.Token, d.Description != p.Description
+	p.Name, p.Description, p.Suspended, p.Access, p.Updated = d.Name, d.Description, d.Suspended, d.Access, im.now
+	p.APIs = slices.Sorted(slices.Values(d.APIs))
+	p.State = NotPublished
+	if d.Published {
+		p.State = Published
+	}
+	if switched || described && p.Access.Token {
+		p.Sync.Pending = true
+		im.behind.products = append(im.behind.products, p.ID)
+	}
+	if switched {
+		if err := im.s.nameable(im.edit, &p); err != nil {
+			return err
+		}
+	}
+	im.products = append(im.products, p)
+	return firstError(write(im.edit, &p), im.audit(action, KindProduct, d.ID, map[string]string{
+		"name": p.Name, "access": p.Access.words(), "apis": strings.Join(p.APIs, " "), "state": string(p.State),
+	}))
+}
+
+func (im *importer) placeApplication(d DocumentApplication) error {
+	a, err := find[ClientApplication](im, d.ID)
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	action := "application.update"
+	if err != nil {
+		if im.s.entra == nil {
+			return errNoEntra()
+		}
+		action = "application.register"
+		a = ClientApplication{ID: d.ID, OwnerID: d.OwnerID, State: ApplicationPending, Created: im.now}
+	}
+	switch {
+	case a.Deleted:
+		return &ConflictError{Field: "id", Reason: "the application of this ID is still being removed from Entra: run Sync first", Objects: []string{d.ID}}
+	case a.OwnerID != d.OwnerID:
+		return &ConflictError{Field: "ownerId", Reason: "an application's owner cannot change", Objects: []string{d.ID}}
+	}
+	if fold(a.Name) != fold(d.Name) {
+		if _, _, err := im.registered(&ClientApplication{Name: d.Name, OwnerID: d.OwnerID}, d.ID); err != nil {
+			return err
+		}
+	}
+	a.Name, a.Description, a.Products = d.Name, d.Description, slices.Clone(d.Products)
+	switch {
+	case d.Suspended:
+		a.State = ApplicationSuspended
+	case a.State == ApplicationSuspended:
+		a.State = ApplicationPending // until settled
+	}
+	im.behind.applications = append(im.behind.applications, a.ID)
+	im.applications = append(im.applications, a)
+	return im.saveApplication(&a, action, "name", a.Name, "owner", a.OwnerID, "products", strings.Join(a.Products, " "))
+}
+
+func (im *importer) placeSubscription(d DocumentSubscription) error {
+	v, err := find[Subscription](im, d.ID)
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	action := "subscription.update"
+	if err != nil {
+		made := IssuedSubscription{Primary: newKey(), Secondary: newKey()}
+		action = "subscription.create"
+		v = Subscription{ID: d.ID, OwnerID: d.OwnerID, Scope: d.Scope, State: d.State, Created: im.now}
+		v.PrimarySum, v.SecondarySum = SumKey(made.Primary.Reveal()), SumKey(made.Secondary.Reveal())
+		defer func() {
+			made.Subscription = v
+			im.report.Subscriptions = append(im.report.Subscriptions, made)
+		}()
+	}
+	switch {
+	case v.OwnerID != d.OwnerID:
+		return &ConflictError{Field: "ownerId", Reason: "a subscription's owner cannot change", Objects: []string{d.ID}}
+	case v.Scope != d.Scope:
+		return &ConflictError{Field: "scope", Reason: "a subscription's scope cannot change", Objects: []string{d.ID}}
+	case v.State != d.State && !slices.Contains(next[v.State], d.State):
+		return &ConflictError{Field: "state", Reason: "a subscription cannot go from " + string(v.State) + " to " + string(d.State), Objects: []string{d.ID}}
+	}
+	v.Name, v.State, v.Expires, v.Updated = d.Name, d.State, d.Expires, im.now
+	im.subscriptions = append(im.subscriptions, v)
+	return firstError(write(im.edit, &v), im.auditSubscription(action, &v))
+}
+
+// verify checks, when everything is in place, what the placed objects refer to
+// and that nothing refers to what is gone.
+func (im *importer) verify() error {
+	return firstOf(im.verifyGone, im.verifyProducts, im.verifyApplications, im.verifySubscriptions)
+}
+
+func (im *importer) verifyGone() error {
+	for _, d := range im.report.Differences {
+		var err error
+		switch {
+		case d.Change != DiffDelete:
+		case d.Kind == KindAPI:
+			err = im.apiUnused(d.ID)
+		case d.Kind == KindUser:
+			err = im.ownsNothing(d.ID)
+		}
+		if err != nil {
+			return within(string(d.Kind)+" "+d.ID, err)
+		}
+	}
+	return nil
+}
+
+func (im *importer) verifyProducts() error {
+	for _, p := range im.products {
+		err := im.knownAPIs(p.APIs)
+		if err == nil && !p.Access.Token {
+			_, err = im.revokeAll(p.ID, false)
+		}
+		if err != nil {
+			return within("product "+p.ID, err)
+		}
+	}
+	return nil
+}
+
+func (im *importer) verifyApplications() error {
+	for _, a := range im.applications {
+		err := im.ownerExists(a.OwnerID)
+		for _, id := range a.Products {
+			if err == nil {
+				err = im.tokenProduct(id)
+			}
+		}
+		if err != nil {
+			return within("application "+a.ID, err)
+		}
+	}
+	return nil
+}
+
+func (im *importer) verifySubscriptions() error {
+	for _, v := range im.subscriptions {
+		var err error
+		if v.OwnerID != "" {
+			err = im.ownerExists(v.OwnerID)
+		}
+		if id := v.Scope.product(); err == nil && id != "" {
+			_, err = im.product(id)
+			err = unknownScope(id, err)
+		}
+		if id := v.Scope.api(); err == nil && id != "" {
+			_, err = im.api(id)
+			err = unknownScope(id, err)
+		}
+		if err != nil {
+			return within("subscription "+v.ID, err)
+		}
+	}
+	return nil
+}
+
+// ownerExists lets a blocked user go on owning what they own.
+func (im *importer) ownerExists(id string) error {
+	_, err := im.user(id)
+	return unknownRef("ownerId", id, err)
+}

@@ -1,0 +1,168 @@
+package appaccess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/entragate/entragate/internal/cloud"
+)
+
+// Service holds every workflow of the management plane and all authorization.
+// Each method takes the [Actor] for whom it works: a manager may do
+// everything; a developer sees what is published and works on what they own.
+// What belongs to another owner is not found; what is a manager's alone is
+// [ErrForbidden]; a blocked user may do nothing.
+//
+// A method first stores what is wanted, together with its audit record, and
+// then has the [Provisioner] make Entra follow. So an end of access takes
+// effect in every gate at once, whatever Entra does. When Entra does not
+// follow, the method returns the object as stored and a [*ProvisionError]; the
+// same call again, or [Service.Sync], finishes the work. After any other error
+// nothing was changed.
+//
+// Service keeps no state of its own: any number of replicas may work on one
+// store. All methods are safe for concurrent use.
+type Service struct {
+	store    Store
+	entra    Provisioner
+	naming   Naming
+	tenantID string
+	tokenURL string
+	sealer   *sealer
+	ttl      time.Duration
+	log      *slog.Logger
+	now      func() time.Time
+}
+
+// ServiceConfig configures a [Service].
+type ServiceConfig struct {
+	// Store is required. The Service does not close it.
+	Store Store
+	// Provisioner works on Entra. Without one, token access and client
+	// applications are refused with a [*ConflictError].
+	Provisioner Provisioner
+	// Naming gives names in Entra; nil: [DefaultNaming]. Names that stand in
+	// Entra already do not change with it.
+	Naming Naming
+
+	// TenantID is the Entra tenant, shown to developers. It is required with a
+	// Provisioner.
+	TenantID string
+	// Cloud is "public" (also if empty), "usgov", "usgov-dod" or "china".
+	Cloud string
+	// Authority, if not empty, replaces the cloud's: the base URL of the token
+	// endpoint without the tenant, such as https://login.microsoftonline.com.
+	Authority string
+
+	// HandoverKeys seal secrets that a manager makes for an owner. The first
+	// seals, all of them open: put a new key in front and drop an old one
+	// after HandoverTTL. Without any, [Service.HandOverSecret] is refused.
+	HandoverKeys []HandoverKey
+	// HandoverTTL is how long a sealed secret waits for its owner; 0: 72 hours.
+	HandoverTTL time.Duration
+
+	// Logger is told what fails in Entra; nil: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock; nil: [time.Now].
+	Now func() time.Time
+}
+
+// Actor is for whom a method works. The zero Actor may do nothing. Who an
+// actor is, the caller has made sure of.
+type Actor struct {
+	// UserID is a user's ID. That of a manager need not be one of our users
+	// ("cli"); it is what the audit trail shows.
+	UserID string
+	// Manager is set for an API manager.
+	Manager bool
+}
+
+// Manager is an actor who may do everything.
+func Manager(userID string) Actor { return Actor{UserID: userID, Manager: true} }
+
+// Developer is an actor who works on what they own.
+func Developer(userID string) Actor { return Actor{UserID: userID} }
+
+// Filter selects what a list returns, in the order of IDs.
+type Filter struct {
+	// Search selects objects whose names (or ID, or email) contain it,
+	// ignoring ASCII case.
+	Search string
+	// OwnerID selects what a user owns, where that makes sense.
+	OwnerID string
+	// After is the Next of the page before; empty: the first page.
+	After string
+	// Limit is the most items of a page: 0 is 100, at most 1,000.
+	Limit int
+}
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"` // the After of the next page; empty: this is the last one
+}
+
+// NewService checks the configuration and, when the store is new, puts the
+// product Starter (published, with subscription keys) with the API Echo (at
+// /echo) into it, as API Management does. They are not put back once deleted.
+func NewService(ctx context.Context, cfg ServiceConfig) (*Service, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("appaccess: ServiceConfig.Store is required")
+	}
+	if cfg.Provisioner != nil && cfg.TenantID == "" {
+		return nil, errors.New("appaccess: ServiceConfig.TenantID is required with a Provisioner")
+	}
+	if cfg.HandoverTTL < 0 {
+		return nil, errors.New("appaccess: ServiceConfig.HandoverTTL must not be negative")
+	}
+	tokenURL, err := tokenEndpoint(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("appaccess: ServiceConfig.%w", err)
+	}
+	sealer, err := newSealer(cfg.HandoverKeys)
+	if err != nil {
+		return nil, fmt.Errorf("appaccess: ServiceConfig.HandoverKeys: %w", err)
+	}
+	s := &Service{
+		store: cfg.Store, entra: cfg.Provisioner, naming: cfg.Naming,
+		tenantID: cfg.TenantID, tokenURL: tokenURL,
+		sealer: sealer, ttl: cfg.HandoverTTL, log: cfg.Logger, now: cfg.Now,
+	}
+	s.fillDefaults()
+	return s, s.seed(ctx)
+}
+
+func (s *Service) fillDefaults() {
+	if s.naming == nil {
+		s.naming = DefaultNaming{}
+	}
+	if s.ttl == 0 {
+		s.ttl = 72 * time.Hour
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+}
+
+func tokenEndpoint(cfg ServiceConfig) (string, error) {
+	hosts, err := cloud.Lookup(cfg.Cloud)
+	if err != nil {
+		return "", fmt.Errorf("Cloud: %w", err)
+	}
+	if cfg.Authority != "" {
+		if err := cloud.CheckURL("Authority", cfg.Authority); err != nil {
+			return "", err
+		}
+		hosts.Authority = cfg.Authority
+	}
+	if cfg.TenantID == "" {
+		return "", nil
+	}
+	return hosts.TokenURL(cfg.TenantID), nil
+}

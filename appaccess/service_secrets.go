@@ -1,0 +1,201 @@
+package appaccess
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// kindOperation is the kind of the record of a secret in the making, one for
+// an application. It is there before Entra is asked and goes when the secret is
+// recorded, so whatever a crash leaves in Entra is known by its operation ID
+// and is replaced by the next secret, or removed by Sync.
+const kindOperation Kind = "operation"
+
+// operation is a secret in the making.
+type operation struct {
+	ID            string    `json:"id"` // also that of the credential
+	ApplicationID string    `json:"applicationId"`
+	Claim         string    `json:"claim,omitempty"` // of the call that works on it
+	Until         time.Time `json:"until,omitzero"`  // end of the claim, should that call have died
+}
+
+// claimTime bounds how long one call may work on a secret.
+const claimTime = 10 * time.Minute
+
+func (l *look) operation(applicationID string) (operation, error) {
+	var op operation
+	rec, err := l.Get(kindOperation, applicationID)
+	if err != nil {
+		return op, ignoreNotFound(err)
+	}
+	return op, json.Unmarshal(rec.Body, &op)
+}
+
+func (e *edit) putOperation(op operation) error {
+	body, err := json.Marshal(op)
+	if err != nil {
+		return err
+	}
+	return e.w.Put(Record{Kind: kindOperation, ID: op.ApplicationID, Body: body})
+}
+
+// makeSecret claims the operation, has the secret made and delivered, and
+// records it.
+func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string, req SecretRequest, deliver func(context.Context, Credential, Secret) error) (Credential, error) {
+	if err := req.check(); err != nil {
+		return Credential{}, err
+	}
+	op, err := s.claim(ctx, by, applicationID, true)
+	if err != nil {
+		return Credential{}, err
+	}
+	c, err := s.mint(ctx, op, req, deliver)
+	if err == nil {
+		c.CreatedBy = by.UserID
+		after, cancel := afterwards(ctx)
+		defer cancel()
+		err = s.recordSecret(after, by, op, &c, req)
+	}
+	if err != nil {
+		s.release(ctx, by, op)
+		return Credential{}, err
+	}
+	return c, nil
+}
+
+// claim takes up the operation of an application that was left, or, if a new
+// secret is wanted, begins one.
+func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wanted bool) (operation, error) {
+	var op operation
+	claim := newID()
+	err := s.update(ctx, by, func(e *edit) (err error) {
+		if err := s.provisioned(e, applicationID); err != nil {
+			return err
+		}
+		if wanted {
+			if err := e.roomFor(&Credential{ApplicationID: applicationID, Kind: SecretCredential}); err != nil {
+				return err
+			}
+		}
+		if op, err = e.operation(applicationID); err != nil {
+			return err
+		}
+		if op.Claim != "" && e.now.Before(op.Until) {
+			return &ConflictError{Field: "credential", Reason: "a secret is being made for the application right now: try again when that is done", Objects: []string{applicationID}}
+		}
+		if op.ID == "" && !wanted {
+			return notFound(kindOperation, applicationID)
+		}
+		if op.ID == "" {
+			op = operation{ID: newID(), ApplicationID: applicationID}
+		}
+		op.Claim, op.Until = claim, e.now.Add(claimTime)
+		return e.putOperation(op)
+	})
+	return op, err
+}
+
+// release lets the next call take the operation up.
+func (s *Service) release(ctx context.Context, by Actor, op operation) {
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
+	_, err := s.store.Update(ctx, func(w Writer) error {
+		e, err := s.edit(w, by)
+		if err != nil {
+			return err
+		}
+		now, err := e.operation(op.ApplicationID)
+		if err != nil || now.Claim != op.Claim {
+			return err
+		}
+		now.Claim, now.Until = "", time.Time{}
+		return e.putOperation(now)
+	})
+	if err != nil {
+		s.log.WarnContext(ctx, "the claim on a secret in the making stays until it runs out", "application", op.ApplicationID, "error", err)
+	}
+}
+
+// mint has Entra make the secret. A value that was delivered to a call that
+// died is lost: that secret is removed and another one made.
+func (s *Service) mint(ctx context.Context, op operation, req SecretRequest, deliver func(context.Context, Credential, Secret) error) (Credential, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTime*9/10)
+	defer cancel()
+	for range 2 {
+		delivered := false
+		c, err := s.entra.AddCredential(ctx, op.ApplicationID, CredentialRequest{
+			OperationID: op.ID, Kind: SecretCredential, Name: req.Name, Lifetime: req.Lifetime,
+			Deliver: func(ctx context.Context, c Credential, v Secret) error {
+				c.ID, c.ApplicationID = op.ID, op.ApplicationID
+				if err := deliver(ctx, c, v); err != nil {
+					return err
+				}
+				delivered = true
+				return nil
+			},
+		})
+		c.ID, c.ApplicationID, c.Kind, c.Name = op.ID, op.ApplicationID, SecretCredential, req.Name
+		if err == nil && delivered {
+			return c, nil
+		}
+		if err == nil {
+			err = s.entra.RemoveCredential(ctx, op.ApplicationID, c)
+		}
+		if err != nil {
+			return Credential{}, credentialError(op.ApplicationID, err)
+		}
+	}
+	return Credential{}, credentialError(op.ApplicationID, errors.New("the value of the new secret was not delivered"))
+}
+
+// recordSecret ends the operation. With a hand-over the rotation waits until
+// the owner has the new secret.
+func (s *Service) recordSecret(ctx context.Context, by Actor, op operation, c *Credential, req SecretRequest) error {
+	return s.update(ctx, by, func(e *edit) error {
+		if _, err := e.application(op.ApplicationID); err != nil {
+			return err
+		}
+		now, err := e.operation(op.ApplicationID)
+		if err != nil {
+			return err
+		}
+		if now.Claim != op.Claim {
+			return &ConflictError{Field: "credential", Reason: "another call took over: make a new secret", Objects: []string{op.ApplicationID}}
+		}
+		c.Created = e.now
+		handover, err := e.handover(c.ID)
+		if ignoreNotFound(err) != nil {
+			return err
+		}
+		if req.Rotate && handover == nil {
+			if err := e.replaceOthers(c, req.Overlap); err != nil {
+				return err
+			}
+		}
+		return firstError(e.addCredential(c, "credential.add"), e.w.Delete(kindOperation, op.ApplicationID))
+	})
+}
+
+// replaceOthers sets the end of the secrets that a new one replaces.
+func (e *edit) replaceOthers(c *Credential, overlap time.Duration) error {
+	standing, err := e.credentials(c.ApplicationID)
+	if err != nil {
+		return err
+	}
+	end := e.now.Add(overlap)
+	for _, o := range standing {
+		if o.Kind != SecretCredential || o.ID == c.ID || !o.RemoveAfter.IsZero() && o.RemoveAfter.Before(end) {
+			continue
+		}
+		o.RemoveAfter = end
+		err := firstError(e.forgetHandover(o.ID), write(e, &o), e.audit("credential.replace", KindApplication, o.ApplicationID, map[string]string{
+			"credential": o.ID, "by": c.ID, "removeAfter": end.Format(time.RFC3339),
+		}))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,7 +1,352 @@
 package entratest
 
-import "net/http"
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
 
+// graphCall is one operation on Graph: a request, or an item of a $batch.
+type graphCall struct {
+	t      *Tenant
+	method string
+	path   []segment // below /v1.0
+	query  url.Values
+	header http.Header
+	body   []byte
+	self   string // path without its query, for next links
+	v      view   // the replica that answers
+	caller *caller
+}
+
+// graphReply is what comes back; body nil: none.
+type graphReply struct {
+	status int
+	header map[string]string
+	body   any
+}
+
+// graphError is an answer that is no success.
+type graphError struct {
+	status        int
+	code, message string
+	details       []errorDetail
+	retryAfter    int // seconds; 0: none
+}
+
+type errorDetail struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Target  string `json:"target"`
+}
+
+func refuse(status int, code, format string, args ...any) *graphError {
+	return &graphError{status: status, code: code, message: fmt.Sprintf(format, args...)}
+}
+
+func bad(format string, args ...any) *graphError {
+	return refuse(http.StatusBadRequest, "Request_BadRequest", format, args...)
+}
+
+func notFound(id string) *graphError {
+	return refuse(http.StatusNotFound, "Request_ResourceNotFound",
+		"Resource '%s' does not exist or one of its queried reference-property objects are not present.", id)
+}
+
+func denied() *graphError {
+	return refuse(http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+}
+
+func unknown(format string, args ...any) *graphError {
+	return refuse(http.StatusNotImplemented, "NotImplemented", "entratest does not imitate this: "+format, args...)
+}
+
+// about adds a detail that names a property.
+func (e *graphError) about(code, target string) *graphError {
+	e.details = append(e.details, errorDetail{code, e.message, target})
+	return e
+}
+
+func (e *graphError) reply(t *Tenant, h http.Header) graphReply {
+	inner := map[string]any{
+		"date":       t.now().Format("2006-01-02T15:04:05"),
+		"request-id": t.newID(), "client-request-id": h.Get("client-request-id"),
+	}
+	body := map[string]any{"code": e.code, "message": e.message, "innerError": inner}
+	if len(e.details) > 0 {
+		body["details"] = e.details
+	}
+	r := graphReply{e.status, map[string]string{}, map[string]any{"error": body}}
+	if e.retryAfter > 0 {
+		r.header["Retry-After"] = fmt.Sprint(e.retryAfter)
+	}
+	return r
+}
+
+// serveGraph answers below /v1.0. path is still escaped.
 func (t *Tenant) serveGraph(w http.ResponseWriter, r *http.Request, path []string) {
-	notImitated(w, "%s %s", r.Method, r.URL.Path)
+	body, bodyFailed := graphBody(w, r)
+	c := &graphCall{t: t, method: r.Method, query: r.URL.Query(), header: r.Header, body: body, self: r.URL.EscapedPath()}
+	reply, cut := t.answer(c, r, path, bodyFailed)
+	if cut {
+		panic(http.ErrAbortHandler)
+	}
+	h := w.Header()
+	for k, v := range reply.header {
+		h.Set(k, v)
+	}
+	h.Set("Cache-Control", "no-cache")
+	if id := r.Header.Get("client-request-id"); id != "" {
+		h.Set("client-request-id", id)
+	}
+	if reply.body == nil {
+		w.WriteHeader(reply.status)
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	writeJSON(w, reply.status, reply.body)
+}
+
+func (t *Tenant) answer(c *graphCall, r *http.Request, path []string, failed *graphError) (reply graphReply, cut bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.record.counts.Requests++
+	requestID := t.newID()
+	defer func() {
+		if reply.header == nil {
+			reply.header = map[string]string{}
+		}
+		reply.header["request-id"] = requestID
+	}()
+	req := Request{Service: GraphService, Method: r.Method, Path: r.URL.RequestURI(), Write: r.Method != http.MethodGet}
+	caller, denied := t.authorize(r)
+	if caller != nil {
+		req.AppID = caller.appID
+	}
+	if failed == nil {
+		failed = denied
+	}
+	if failed == nil && path[0] == "beta" {
+		failed = unknown("the beta endpoint")
+	}
+	c.caller = caller
+	c.path, failed = parsePath(path[1:], failed)
+	if failed == nil && len(c.path) == 1 && c.path[0].name == "$batch" {
+		req.Batch, req.Write = true, false
+		return t.operate(req, c.header, c.batch)
+	}
+	return t.operate(req, c.header, func() (graphReply, *graphError, bool) {
+		if failed != nil {
+			return graphReply{}, failed, false
+		}
+		reply, e := c.run()
+		return reply, e, false
+	})
+}
+
+// operate counts one operation, puts in the fault that it is due and logs it.
+// do reports true if a fault of an item within it cut the connection. The
+// caller holds mu.
+func (t *Tenant) operate(req Request, h http.Header, do func() (graphReply, *graphError, bool)) (reply graphReply, cut bool) {
+	c := &t.record.counts
+	c.Graph++
+	req.N = c.Graph
+	if !req.Batch {
+		c.Items++
+		if req.Write {
+			c.Writes++
+		}
+	}
+	f := t.fault(req)
+	e := Entry{Request: req, Fault: f.Kind}
+	defer func() {
+		e.Status = reply.status
+		t.note(e)
+	}()
+	if f.Kind == NoFault || f.Kind.after() {
+		var failed *graphError
+		reply, failed, cut = do()
+		if failed != nil {
+			e.Code = failed.code
+			reply = failed.reply(t, h)
+		}
+	}
+	if f.Kind.cuts() || cut {
+		return graphReply{}, true
+	}
+	if f.Kind != NoFault {
+		failed := f.graphError()
+		e.Code = failed.code
+		reply = failed.reply(t, h)
+	}
+	return reply, false
+}
+
+func (f Fault) graphError() *graphError {
+	switch f.Kind {
+	case Throttle:
+		e := refuse(http.StatusTooManyRequests, "TooManyRequests", "Too many requests. Please retry after the interval in Retry-After.")
+		e.retryAfter = f.retryAfter()
+		return e
+	case ThrottleBare:
+		return refuse(http.StatusTooManyRequests, "TooManyRequests", "Too many requests.")
+	case UnavailableBefore, UnavailableAfter:
+		return refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is temporarily unavailable.")
+	case TimeoutBefore, TimeoutAfter:
+		return refuse(http.StatusGatewayTimeout, "GatewayTimeout", "The gateway timed out.")
+	}
+	return refuse(f.Status, f.Code, "%s", f.Message)
+}
+
+// maxBody bounds a request's body, before and after decompression.
+const maxBody = 4 << 20
+
+func graphBody(w http.ResponseWriter, r *http.Request) ([]byte, *graphError) {
+	var in io.Reader = http.MaxBytesReader(w, r.Body, maxBody)
+	switch enc := r.Header.Get("Content-Encoding"); enc {
+	case "", "identity":
+	case "gzip":
+		zr, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, refuse(http.StatusBadRequest, "BadRequest", "The request body is labelled gzip and is not.")
+		}
+		in = io.LimitReader(zr, maxBody)
+	default:
+		return nil, refuse(http.StatusUnsupportedMediaType, "UnsupportedMediaType", "Content-Encoding %q is not supported.", enc)
+	}
+	body, err := io.ReadAll(in)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "BadRequest", "The request body could not be read.")
+	}
+	return body, nil
+}
+
+// object decodes the body as a JSON object.
+func (c *graphCall) object() (map[string]json.RawMessage, *graphError) {
+	var props map[string]json.RawMessage
+	if err := json.Unmarshal(c.body, &props); err != nil || props == nil {
+		return nil, refuse(http.StatusBadRequest, "BadRequest",
+			"Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.")
+	}
+	return props, nil
+}
+
+// decode decodes the body, ignoring what dst does not have.
+func (c *graphCall) decode(dst any) *graphError {
+	if _, failed := c.object(); failed != nil {
+		return failed
+	}
+	if err := json.Unmarshal(c.body, dst); err != nil {
+		return refuse(http.StatusBadRequest, "BadRequest", "A property of the request payload has the wrong type.")
+	}
+	return nil
+}
+
+// segment is one part of a path: a name, and a key in parentheses if it has one.
+type segment struct {
+	name     string
+	key, val string // (key='val')
+}
+
+func parsePath(raw []string, failed *graphError) ([]segment, *graphError) {
+	if failed != nil {
+		return nil, failed
+	}
+	var path []segment
+	for _, r := range raw {
+		s, err := url.PathUnescape(r)
+		if err != nil || s == "" {
+			return nil, refuse(http.StatusBadRequest, "BadRequest", "Resource not found for the segment '%s'.", r)
+		}
+		name, rest, keyed := strings.Cut(s, "(")
+		seg := segment{name: name}
+		if keyed {
+			if seg.key, seg.val, keyed = parseKey(rest); !keyed {
+				return nil, refuse(http.StatusBadRequest, "BadRequest", "The key in the segment '%s' is not valid.", r)
+			}
+		}
+		path = append(path, seg)
+	}
+	return path, nil
+}
+
+// parseKey reads name='value') where a quote within is doubled.
+func parseKey(s string) (key, val string, ok bool) {
+	s, closed := strings.CutSuffix(s, ")")
+	key, quoted, eq := strings.Cut(s, "=")
+	if !closed || !eq || key == "" || len(quoted) < 2 || quoted[0] != '\'' || quoted[len(quoted)-1] != '\'' {
+		return "", "", false
+	}
+	val = quoted[1 : len(quoted)-1]
+	if strings.Contains(strings.ReplaceAll(val, "''", ""), "'") {
+		return "", "", false
+	}
+	return key, strings.ReplaceAll(val, "''", "'"), true
+}
+
+// run answers one operation from a replica of its own.
+func (c *graphCall) run() (graphReply, *graphError) {
+	c.v = c.t.replica()
+	c.t.purge()
+	switch c.path[0].name {
+	case "applications":
+		return c.applications()
+	case "servicePrincipals":
+		return c.servicePrincipals()
+	case "directory":
+		return c.deletedItems()
+	case "organization":
+		return c.organization()
+	case "roleManagement":
+		return c.roleAssignments()
+	}
+	return graphReply{}, c.unknown()
+}
+
+func (c *graphCall) unknown() *graphError {
+	return unknown("%s %s", c.method, c.self)
+}
+
+func (c *graphCall) prefersCreate() bool {
+	return strings.Contains(c.header.Get("Prefer"), "create-if-missing")
+}
+
+func (c *graphCall) ok(body any) (graphReply, *graphError) {
+	return c.render(http.StatusOK, body)
+}
+
+func (c *graphCall) created(body any) (graphReply, *graphError) {
+	return c.render(http.StatusCreated, body)
+}
+
+func noContent() (graphReply, *graphError) {
+	return graphReply{status: http.StatusNoContent}, nil
+}
+
+// purge forgets what was deleted more than 30 days ago.
+func (t *Tenant) purge() {
+	const kept = 30 * 24 * time.Hour
+	v := t.newest()
+	for len(t.store.bin) > 0 && t.store.bin[0].at.Add(kept).Before(t.now()) {
+		d := t.store.bin[0]
+		t.store.bin = t.store.bin[1:]
+		if a := v.deletedApplication(d.id); a != nil && a.DeletedDateTime.Equal(d.at) {
+			t.forgetApplication(a)
+		}
+		if sp := v.deletedPrincipal(d.id); sp != nil && sp.DeletedDateTime.Equal(d.at) {
+			t.forgetPrincipal(sp)
+		}
+	}
+}
+
+// hasJSON reports whether a body is there.
+func hasJSON(b []byte) bool {
+	b = bytes.TrimSpace(b)
+	return len(b) > 0 && string(b) != "null"
 }

@@ -23,6 +23,14 @@ type store struct {
 	spByAppID    map[string][]string
 	byPrincipal  map[string][]string
 	byResource   map[string][]string
+
+	bin    []deletion               // soft-deleted, oldest first
+	graves map[string][]*assignment // by service principal: what went with it
+}
+
+type deletion struct {
+	id string
+	at time.Time
 }
 
 type object[T any] struct {
@@ -46,6 +54,7 @@ func (s *store) init(replicas int) {
 		spByAppID:    map[string][]string{},
 		byPrincipal:  map[string][]string{},
 		byResource:   map[string][]string{},
+		graves:       map[string][]*assignment{},
 	}
 }
 

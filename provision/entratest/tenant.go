@@ -77,13 +77,15 @@ type Tenant struct {
 	cfg  Config
 	base string // guarded by mu
 
-	mu     sync.Mutex
-	rng    *rand.Rand
-	store  store
-	keys   keyRing
-	trust  map[string][]any // federated issuer: public keys
-	record record
-	faults faults
+	mu      sync.Mutex
+	rng     *rand.Rand
+	store   store
+	keys    keyRing
+	trust   map[string][]any // federated issuer: public keys
+	users   []*user
+	bearers map[string]*bearerToken // checked access tokens for Graph
+	record  record
+	faults  faults
 }
 
 // New makes a tenant that holds Microsoft Graph's service principal and

@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/entragate/entragate/internal/secret"
@@ -144,7 +145,10 @@ func (v view) client(app *application, tenant string) (*servicePrincipal, *aadEr
 // scopeResource is the resource of a scope that asks for exactly one, by
 // /.default.
 func scopeResource(scope string) (string, *aadError) {
-	fields := strings.Fields(scope)
+	// Entra forgives the OpenID scopes here: MSAL for Go sends them with every request.
+	fields := slices.DeleteFunc(strings.Fields(scope), func(s string) bool {
+		return s == "openid" || s == "profile" || s == "offline_access"
+	})
 	switch {
 	case len(fields) == 0:
 		return "", missing("scope")

@@ -1,0 +1,230 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1" // Entra's customKeyIdentifier is a SHA-1 thumbprint
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+// defaultAudience is what Entra asks for in assertions of other issuers.
+const defaultAudience = "api://AzureADTokenExchange"
+
+// draft is a credential request that was checked.
+type draft struct {
+	credential appaccess.Credential
+	cert       *x509.Certificate
+}
+
+// draft refuses what cannot become a credential.
+func (e *Engine) draft(applicationID string, req appaccess.CredentialRequest) (draft, error) {
+	d := draft{credential: appaccess.Credential{ApplicationID: applicationID, Kind: req.Kind, Name: req.Name}}
+	if req.OperationID == "" || len(req.OperationID) > 200 {
+		return d, &appaccess.InvalidError{Field: "operationId", Rule: "1 to 200 bytes"}
+	}
+	switch req.Kind {
+	case appaccess.SecretCredential:
+		if req.Deliver == nil {
+			return d, &appaccess.InvalidError{Field: "deliver", Rule: "is required for a secret: its value is told only once"}
+		}
+		if req.Lifetime < 0 {
+			return d, &appaccess.InvalidError{Field: "lifetime", Rule: "must not be negative"}
+		}
+	case appaccess.CertificateCredential:
+		return d, d.certificate(req.CertificatePEM, e.cfg.Now())
+	case appaccess.FederatedCredential:
+		return d, d.federated(req)
+	default:
+		return d, &appaccess.InvalidError{Field: "kind", Rule: "secret, certificate or federated"}
+	}
+	return d, nil
+}
+
+func (d *draft) certificate(text string, now time.Time) error {
+	invalid := func(rule string) error { return &appaccess.InvalidError{Field: "certificatePem", Rule: rule} }
+	if len(text) > 64<<10 {
+		return invalid("at most 64 KiB")
+	}
+	if strings.Contains(text, "PRIVATE KEY") {
+		return invalid("the certificate alone: a private key must stay with its owner")
+	}
+	block, rest := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
+		return invalid("exactly one PEM block of type CERTIFICATE")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return invalid("a certificate: " + err.Error())
+	}
+	if now.After(cert.NotAfter) {
+		return invalid("expired on " + cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	sum := sha256.Sum256(cert.Raw)
+	d.cert = cert
+	d.credential.Thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
+	d.credential.Start, d.credential.End = cert.NotBefore, cert.NotAfter
+	return nil
+}
+
+func (d *draft) federated(req appaccess.CredentialRequest) error {
+	switch {
+	case !strings.HasPrefix(req.Issuer, "https://") || len(req.Issuer) > 600:
+		return &appaccess.InvalidError{Field: "issuer", Rule: "an https URL of at most 600 characters"}
+	case req.Subject == "" || len(req.Subject) > 600:
+		return &appaccess.InvalidError{Field: "subject", Rule: "1 to 600 characters"}
+	case len(req.Audience) > 600:
+		return &appaccess.InvalidError{Field: "audience", Rule: "at most 600 characters"}
+	}
+	d.credential.Issuer, d.credential.Subject, d.credential.Audience = req.Issuer, req.Subject, req.Audience
+	if req.Audience == "" {
+		d.credential.Audience = defaultAudience
+	}
+	return nil
+}
+
+// addCertificate adds the public part to the application's keys. Graph takes
+// the whole collection, so those that stand are sent along.
+func (r *run) addCertificate(ctx context.Context, o *object, req appaccess.CredentialRequest, d draft) (appaccess.Credential, error) {
+	a, err := r.attempt(ctx, o, req)
+	if err != nil {
+		return appaccess.Credential{}, err
+	}
+	thumbprint := sha1.Sum(d.cert.Raw)
+	key := KeyCredential{
+		KeyID: uuid.NewString(), DisplayName: labelled(req.Name, a.Label),
+		Type: "AsymmetricX509Cert", Usage: "Verify", Key: d.cert.Raw,
+		Thumbprint: strings.ToUpper(hex.EncodeToString(thumbprint[:])), Start: d.cert.NotBefore, End: d.cert.NotAfter,
+	}
+	keys := append(slices.Clone(o.app.Keys), key)
+	s := r.patch(o, appaccess.ActionCreate, []string{"certificate"}, ApplicationPatch{Keys: &keys})
+	if err := s.run(ctx); err != nil {
+		if kindOf(err) == Permanent {
+			o.forget(a.Label)
+			err = errors.Join(err, r.save(ctx, o))
+		}
+		return appaccess.Credential{}, err
+	}
+	s.model()
+	c := d.credential
+	if c.KeyID, err = r.keyID(ctx, o, a); err != nil {
+		return appaccess.Credential{}, err
+	}
+	c.ID, c.Created = c.KeyID, r.e.cfg.Now()
+	return c, r.acknowledge(ctx, o, a, c)
+}
+
+// keyID is the ID under which Entra keeps the certificate of an attempt: ours,
+// or one of its own.
+func (r *run) keyID(ctx context.Context, o *object, a Attempt) (string, error) {
+	var id string
+	err := r.await(ctx, o, "wait until the certificate shows", func(ctx context.Context) (bool, error) {
+		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.e.dir.Applications)
+		if errs[0] != nil && !notFound(errs[0]) {
+			return false, errs[0]
+		}
+		for _, k := range apps[0].Keys {
+			if hasLabel(k.DisplayName, a.Label) {
+				id = k.KeyID
+			}
+		}
+		return id != "", nil
+	})
+	return id, err
+}
+
+func (o *object) keyOf(a Attempt) int {
+	return slices.IndexFunc(o.app.Keys, func(k KeyCredential) bool { return hasLabel(k.DisplayName, a.Label) })
+}
+
+func (r *run) keyRemoval(o *object, i int, detail string) *step {
+	keys := slices.Delete(slices.Clone(o.app.Keys), i, i+1)
+	return r.patch(o, appaccess.ActionRemove, []string{detail}, ApplicationPatch{Keys: &keys})
+}
+
+// addFederated trusts assertions of another issuer. The name is the label.
+func (r *run) addFederated(ctx context.Context, o *object, req appaccess.CredentialRequest, d draft) (appaccess.Credential, error) {
+	a, err := r.attempt(ctx, o, req)
+	if err != nil {
+		return appaccess.Credential{}, err
+	}
+	c := d.credential
+	var made FederatedCredential
+	err = r.write(ctx, o, r.e.dir, opFederate, func(ctx context.Context) (err error) {
+		made, err = r.e.dir.AddFederatedCredential(ctx, o.entry.ObjectID, FederatedCredential{
+			Name: a.Label, Description: clip(req.Name, 600), Issuer: c.Issuer, Subject: c.Subject, Audiences: []string{c.Audience},
+		})
+		return err
+	})
+	if err != nil && kindOf(err) == Permanent {
+		// A try of unknown outcome may have added it: then the name is taken.
+		r.listFederated(ctx, o)
+		i := o.federatedOf(a)
+		if i < 0 {
+			o.forget(a.Label)
+			return appaccess.Credential{}, errors.Join(err, o.err, r.save(ctx, o))
+		}
+		made, err = o.federated[i], nil
+	}
+	if err != nil {
+		return appaccess.Credential{}, err
+	}
+	r.wrote(o)
+	c.ID, c.KeyID, c.Created = made.ID, made.ID, r.e.cfg.Now()
+	return c, r.acknowledge(ctx, o, a, c)
+}
+
+func (o *object) federatedOf(a Attempt) int {
+	return slices.IndexFunc(o.federated, func(f FederatedCredential) bool { return f.Name == a.Label })
+}
+
+// readFederated lists federated credentials where an attempt may have left one.
+func (r *run) readFederated(ctx context.Context, objects []*object) {
+	for _, o := range objects {
+		if slices.ContainsFunc(o.entry.Attempts, func(a Attempt) bool { return a.Kind == appaccess.FederatedCredential }) {
+			r.listFederated(ctx, o)
+		}
+	}
+}
+
+func (r *run) listFederated(ctx context.Context, o *object) {
+	id := o.entry.ObjectID
+	if o.app != nil && o.app.ObjectID != "" {
+		id = o.app.ObjectID
+	}
+	lists, errs := readAll(ctx, r, o, []string{id}, func(ctx context.Context, ids []string) ([][]FederatedCredential, []error) {
+		fs, err := r.e.dir.FederatedCredentials(ctx, ids[0])
+		return [][]FederatedCredential{fs}, []error{err}
+	})
+	if errs[0] != nil && !notFound(errs[0]) {
+		o.err = o.problem(Unknown, string(opRead), fmt.Errorf("federated credentials: %w", errs[0]))
+	}
+	o.federated = lists[0]
+}
+
+func (r *run) federatedRemoval(o *object, i int, detail string) *step {
+	f := o.federated[i]
+	return &step{
+		action: appaccess.ActionRemove, detail: detail, op: opUnfederate,
+		run: func(ctx context.Context) error {
+			return r.write(ctx, o, r.e.dir, opUnfederate, func(ctx context.Context) error {
+				return r.e.dir.RemoveFederatedCredential(ctx, o.app.ObjectID, f.ID)
+			})
+		},
+		model: func() {
+			o.federated = slices.DeleteFunc(slices.Clone(o.federated), func(g FederatedCredential) bool { return g.ID == f.ID })
+		},
+	}
+}

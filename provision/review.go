@@ -1,0 +1,251 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+// Review reads back what Entra shows of products and applications by our IDs.
+// It makes no allowance for lag: what was written a moment ago may be missing.
+func (e *Engine) Review(ctx context.Context, products, applications []string) (appaccess.Review, error) {
+	r := e.newRun(nil)
+	for _, id := range products {
+		o := e.newObject(kindProduct, id)
+		o.product = &appaccess.WantedProduct{ID: id}
+		r.objects = append(r.objects, o)
+	}
+	for _, id := range applications {
+		o := e.newObject(kindApplication, id)
+		// Disabled, so that the service principal itself is read.
+		o.client = &appaccess.WantedApplication{ID: id, Disabled: true}
+		r.objects = append(r.objects, o)
+	}
+	if err := r.load(ctx, r.objects); err != nil {
+		return appaccess.Review{}, err
+	}
+	r.read(ctx, r.objects)
+	resources, assigned, err := r.reviewLinks(ctx)
+	if err != nil {
+		return appaccess.Review{}, err
+	}
+	var review appaccess.Review
+	for _, o := range r.objects {
+		if o.err != nil {
+			return appaccess.Review{}, o.err
+		}
+		if o.product != nil {
+			review.Products = append(review.Products, o.productReview(assigned))
+		} else {
+			review.Applications = append(review.Applications, o.applicationReview(resources))
+		}
+	}
+	return review, nil
+}
+
+// reviewLinks reads who is assigned to the products, and the applications that
+// the clients' permissions are for.
+func (r *run) reviewLinks(ctx context.Context) (map[string]Application, map[string]int, error) {
+	var sps []string
+	var refs []AppRef
+	for _, o := range r.objects {
+		if o.product != nil && o.sp != nil {
+			sps = append(sps, o.sp.ObjectID)
+		}
+		if o.client != nil && o.app != nil {
+			for _, a := range o.app.RequiredAccess {
+				if ref := (AppRef{AppID: a.ResourceAppID}); !slices.Contains(refs, ref) {
+					refs = append(refs, ref)
+				}
+			}
+		}
+	}
+	assigned := map[string]int{}
+	lists, errs := readAll(ctx, r, nil, sps, r.e.dir.AssignedTo)
+	for i, id := range sps {
+		if errs[i] != nil && !notFound(errs[i]) {
+			return nil, nil, errs[i]
+		}
+		assigned[id] = len(lists[i])
+	}
+	resources := map[string]Application{}
+	apps, errs := readAll(ctx, r, nil, refs, r.e.dir.Applications)
+	for i, ref := range refs {
+		if errs[i] == nil {
+			resources[strings.ToLower(ref.AppID)] = apps[i]
+		} else if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+	return resources, assigned, nil
+}
+
+func (o *object) productReview(assigned map[string]int) appaccess.ProductReview {
+	p := appaccess.ProductReview{ProductID: o.id, Found: o.app != nil}
+	if o.app == nil {
+		return p
+	}
+	p.Name, p.AppID, p.IdentifierURIs = o.app.DisplayName, o.app.AppID, o.app.IdentifierURIs
+	p.AccessTokenVersion = max(o.app.AccessTokenVersion, 1)
+	p.OptionalClaimIDType = slices.Contains(o.app.AccessTokenClaims, claimIDType)
+	own := o.ownRole()
+	for i, a := range o.app.AppRoles {
+		p.AppRoles = append(p.AppRoles, appaccess.RoleReview{ID: a.ID, Value: a.Value, Name: a.DisplayName, Enabled: a.Enabled, Ours: i == own})
+	}
+	if o.sp != nil {
+		p.ServicePrincipal, p.AssignmentRequired = o.sp.ObjectID, o.sp.AssignmentRequired
+		p.AssignedPrincipals = assigned[o.sp.ObjectID]
+	}
+	return p
+}
+
+func (o *object) applicationReview(resources map[string]Application) appaccess.ApplicationReview {
+	a := appaccess.ApplicationReview{ApplicationID: o.id, Found: o.app != nil}
+	if o.app == nil {
+		return a
+	}
+	a.Name, a.AppID = o.app.DisplayName, o.app.AppID
+	if o.sp != nil {
+		a.ServicePrincipal, a.Enabled = o.sp.ObjectID, o.sp.AccountEnabled
+	}
+	for _, access := range o.app.RequiredAccess {
+		resource := resources[strings.ToLower(access.ResourceAppID)]
+		for _, id := range access.Roles {
+			p := appaccess.PermissionReview{ResourceAppID: access.ResourceAppID, Resource: resource.DisplayName, Role: id, Requested: true}
+			for _, role := range resource.AppRoles {
+				if role.ID == id {
+					p.Role = role.Value
+				}
+			}
+			p.Granted = slices.ContainsFunc(o.assignments, func(g Assignment) bool { return g.RoleID == id })
+			a.Permissions = append(a.Permissions, p)
+		}
+	}
+	a.Credentials = o.credentials()
+	return a
+}
+
+// credentials are all secrets and certificates that stand, those of others too.
+func (o *object) credentials() []appaccess.Credential {
+	var cs []appaccess.Credential
+	for _, p := range o.app.Passwords {
+		cs = append(cs, appaccess.Credential{
+			ID: p.KeyID, ApplicationID: o.id, Kind: appaccess.SecretCredential, Name: p.DisplayName,
+			KeyID: p.KeyID, Hint: p.Hint, Start: p.Start, End: p.End,
+		})
+	}
+	for _, k := range o.app.Keys {
+		cs = append(cs, appaccess.Credential{
+			ID: k.KeyID, ApplicationID: o.id, Kind: appaccess.CertificateCredential, Name: k.DisplayName,
+			KeyID: k.KeyID, Thumbprint: k.Thumbprint, Start: k.Start, End: k.End,
+		})
+	}
+	return cs
+}
+
+// Expiring lists the credentials of a review that end before a time, expired
+// ones included, the soonest first.
+func Expiring(review appaccess.Review, before time.Time) []appaccess.Credential {
+	var cs []appaccess.Credential
+	for _, a := range review.Applications {
+		for _, c := range a.Credentials {
+			if !c.End.IsZero() && c.End.Before(before) {
+				cs = append(cs, c)
+			}
+		}
+	}
+	slices.SortStableFunc(cs, func(a, b appaccess.Credential) int { return a.End.Compare(b.End) })
+	return cs
+}
+
+// Preflight checks, without a write, what the identities can do. What no role
+// or permission shows (policies of the tenant, roles held through a group) it
+// cannot know: a check that passes is no promise.
+func (e *Engine) Preflight(ctx context.Context) (appaccess.Preflight, error) {
+	r := e.newRun(nil)
+	id, err := r.identity(ctx, e.dir)
+	if err != nil {
+		return appaccess.Preflight{Checks: []appaccess.Check{{
+			Name: "identity", Detail: err.Error(),
+			Remedy: "check the credential, the tenant and the cloud in the configuration",
+		}}}, ctx.Err()
+	}
+	granter := id
+	if e.cfg.Grants != nil {
+		if granter, err = r.identity(ctx, e.grants); err != nil {
+			granter = Identity{Name: "the granting identity, which cannot be read: " + err.Error()}
+		}
+	}
+	p := appaccess.Preflight{OK: true, Identity: describe(id), Checks: []appaccess.Check{
+		{Name: "identity", OK: true, Detail: describe(id) + " in tenant " + id.TenantID},
+		manages(id), grants(granter), r.reads(ctx, id),
+	}}
+	for _, c := range p.Checks {
+		p.OK = p.OK && c.OK
+	}
+	return p, ctx.Err()
+}
+
+func (r *run) identity(ctx context.Context, d Directory) (Identity, error) {
+	ids, errs := readAll(ctx, r, nil, []Directory{d}, func(ctx context.Context, ds []Directory) ([]Identity, []error) {
+		id, err := ds[0].Identity(ctx)
+		return []Identity{id}, []error{err}
+	})
+	return ids[0], errs[0]
+}
+
+var (
+	adminRoles   = []string{"Application Administrator", "Cloud Application Administrator", "Global Administrator"}
+	managePerms  = []string{"Application.ReadWrite.All", "Application.ReadWrite.OwnedBy"}
+	grantPerms   = []string{"AppRoleAssignment.ReadWrite.All"}
+	adminRemedy  = "assign the Application Administrator role to %s under Microsoft Entra ID > Roles and administrators; assigning it needs the Privileged Role Administrator role"
+	manageRemedy = adminRemedy + " (or grant the Graph permission Application.ReadWrite.OwnedBy and let another identity grant app roles)"
+	grantRemedy  = adminRemedy + " (or grant the Graph permission AppRoleAssignment.ReadWrite.All)"
+)
+
+func manages(id Identity) appaccess.Check {
+	return right("manage applications", id, managePerms, manageRemedy)
+}
+
+func grants(id Identity) appaccess.Check {
+	return right("grant app roles", id, grantPerms, grantRemedy)
+}
+
+func right(name string, id Identity, permissions []string, remedy string) appaccess.Check {
+	for _, role := range adminRoles {
+		if slices.Contains(id.Roles, role) {
+			return appaccess.Check{Name: name, OK: true, Detail: describe(id) + " holds the role " + role}
+		}
+	}
+	for _, p := range permissions {
+		if slices.Contains(id.GraphRoles, p) {
+			return appaccess.Check{Name: name, OK: true, Detail: describe(id) + " has the Graph permission " + p}
+		}
+	}
+	return appaccess.Check{
+		Name: name, Detail: describe(id) + " holds no role and no permission that is known to allow it",
+		Remedy: fmt.Sprintf(remedy, describe(id)),
+	}
+}
+
+// reads tries a read of an application that does not exist.
+func (r *run) reads(ctx context.Context, id Identity) appaccess.Check {
+	ref := AppRef{UniqueName: uniqueName(r.e.cfg.Instance, "preflight", uuid.NewString())}
+	_, errs := readAll(ctx, r, nil, []AppRef{ref}, r.e.dir.Applications)
+	if errs[0] == nil || notFound(errs[0]) {
+		return appaccess.Check{Name: "read applications", OK: true, Detail: "Graph answers"}
+	}
+	c := appaccess.Check{Name: "read applications", Detail: errs[0].Error(), Remedy: "see the error"}
+	var api *APIError
+	if errors.As(errs[0], &api) && isDenied(api) {
+		c.Remedy = fmt.Sprintf(adminRemedy, describe(id))
+	}
+	return c
+}

@@ -84,28 +84,27 @@ var createIfMissing = map[string]string{"Prefer": "create-if-missing"}
 
 // UpsertApplication implements provision.Directory.
 func (d *Directory) UpsertApplication(ctx context.Context, uniqueName string, p provision.ApplicationPatch) (provision.Application, bool, error) {
+	path := refPath(provision.AppRef{UniqueName: uniqueName})
+	body, err := d.applicationBody(ctx, path, p)
+	if err != nil {
+		return provision.Application{}, false, err
+	}
 	var a application
-	r := request{http.MethodPatch, "/applications(uniqueName=" + quote(uniqueName) + ")", applicationBody(p, nil), createIfMissing}
-	status, err := d.do(ctx, r, &a)
+	status, err := d.do(ctx, request{http.MethodPatch, path, body, createIfMissing}, &a)
 	if err != nil || status != http.StatusCreated {
 		return provision.Application{}, false, err
 	}
 	return fromApplication(a), true, nil
 }
 
-// PatchApplication implements provision.Directory. To set optional claims it
-// reads those that stand first.
+// PatchApplication implements provision.Directory.
 func (d *Directory) PatchApplication(ctx context.Context, objectID string, p provision.ApplicationPatch) error {
 	path := refPath(provision.AppRef{ObjectID: objectID})
-	var stands struct {
-		OptionalClaims *optionalClaims `json:"optionalClaims"`
+	body, err := d.applicationBody(ctx, path, p)
+	if err != nil {
+		return err
 	}
-	if p.AccessTokenClaims != nil {
-		if _, err := d.do(ctx, request{method: http.MethodGet, path: path + "?$select=id,optionalClaims"}, &stands); err != nil {
-			return err
-		}
-	}
-	_, err := d.do(ctx, request{method: http.MethodPatch, path: path, body: applicationBody(p, stands.OptionalClaims)}, nil)
+	_, err = d.do(ctx, request{method: http.MethodPatch, path: path, body: body}, nil)
 	return err
 }
 
@@ -273,9 +272,26 @@ func (d *Directory) Identity(ctx context.Context) (provision.Identity, error) {
 	return id, nil
 }
 
-// applicationBody is a patch as Graph's JSON; stands are the optional claims
-// that are to be kept.
-func applicationBody(p provision.ApplicationPatch, stands *optionalClaims) map[string]any {
+// applicationBody is a patch as Graph's JSON. A PATCH of optional claims
+// replaces those that stand, so they are read first and kept; an application
+// that cannot be found has none.
+func (d *Directory) applicationBody(ctx context.Context, path string, p provision.ApplicationPatch) (map[string]any, error) {
+	body := applicationJSON(p)
+	if p.AccessTokenClaims == nil {
+		return body, nil
+	}
+	var stands struct {
+		OptionalClaims *optionalClaims `json:"optionalClaims"`
+	}
+	_, err := d.do(ctx, request{method: http.MethodGet, path: path + "?$select=id,optionalClaims"}, &stands)
+	if err != nil && statusOf(err) != http.StatusNotFound {
+		return nil, err
+	}
+	body["optionalClaims"] = withClaims(stands.OptionalClaims, *p.AccessTokenClaims)
+	return body, nil
+}
+
+func applicationJSON(p provision.ApplicationPatch) map[string]any {
 	body := map[string]any{}
 	put(body, "uniqueName", p.UniqueName)
 	put(body, "displayName", p.DisplayName)
@@ -293,10 +309,11 @@ func applicationBody(p provision.ApplicationPatch, stands *optionalClaims) map[s
 		body["keyCredentials"] = emptyNotNull(mapped(*p.Keys, toKey))
 	}
 	if p.AccessTokenVersion != nil {
-		body["api"] = map[string]any{"requestedAccessTokenVersion": p.AccessTokenVersion}
-	}
-	if p.AccessTokenClaims != nil {
-		body["optionalClaims"] = withClaims(stands, *p.AccessTokenClaims)
+		var version any // 0 is null
+		if *p.AccessTokenVersion != 0 {
+			version = *p.AccessTokenVersion
+		}
+		body["api"] = map[string]any{"requestedAccessTokenVersion": version}
 	}
 	return body
 }

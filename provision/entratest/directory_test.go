@@ -219,7 +219,7 @@ func TestFaults(t *testing.T) {
 			tenant := newTenant(t, entratest.Config{})
 			d := directory(t, tenant, entratest.ApplicationAdministrator)
 			tenant.FailAt(tenant.Counts().Graph+1, entratest.Fault{Kind: tc.kind, RetryAfter: 7 * time.Second})
-			_, _, err := d.UpsertApplication(ctx, "x", productPatch())
+			_, _, err := d.UpsertApplication(ctx, "x", provision.ApplicationPatch{DisplayName: ref("x")})
 			require.Error(t, err)
 			var api *provision.APIError
 			if errors.As(err, &api) {

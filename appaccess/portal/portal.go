@@ -1,0 +1,220 @@
+package portal
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+// ErrSignedOut is what [Config.Authenticate] returns when nobody is signed in.
+var ErrSignedOut = errors.New("portal: not signed in")
+
+// Config says what a [Portal] shows and to whom. Service and one of
+// Authenticate and SignIn are required; the zero value of everything else is
+// safe.
+type Config struct {
+	Service *appaccess.Service
+
+	// Authenticate says who sends a request: [ErrSignedOut] if nobody is known,
+	// another error if that cannot be told now. The host ends sessions and
+	// leads to its own sign-in page; a blocked user is refused here whatever
+	// it says. It must be safe for concurrent use.
+	Authenticate func(*http.Request) (User, error)
+	// SignIn is the ready sign-in with Microsoft Entra.
+	SignIn *SignIn
+
+	// Prefix is the path below which the portal is mounted: "/portal", or empty
+	// for the root. Requests arrive with it; do not strip it before.
+	Prefix string
+	// Title names the portal in its header and in page titles. Empty: API access.
+	Title string
+
+	// Keys seal what the browser carries for the portal: sessions, messages,
+	// form tokens. Each has 32 random bytes. The first seals and all open, so a
+	// key is rotated by putting a new one in front. Replicas share them. None:
+	// one is made, and sessions end with the process.
+	Keys [][]byte
+
+	// APIHosts are the hosts, with their port if it is not the scheme's own,
+	// that the Try it box may call: "api.contoso.com", "localhost:8443". An API
+	// whose ServiceURL is elsewhere cannot be tried. Plain http passes for
+	// loopback hosts only. None: no Try it box.
+	APIHosts []string
+	// HTTPClient reaches the token endpoint and the APIs for Try it. Its
+	// Timeout, CheckRedirect and Jar are not used: no redirect is followed, no
+	// cookie kept, and a call takes at most 15 seconds. nil: one of its own.
+	HTTPClient *http.Client
+
+	Logger *slog.Logger     // nil: discard
+	Now    func() time.Time // nil: time.Now
+}
+
+// User is who sends a request. TenantID and ObjectID (tid and oid of an Entra
+// account) find the appaccess.User with the same pair; no name or address is
+// ever compared.
+type User struct {
+	Name     string // for people
+	TenantID string
+	ObjectID string
+	// Manager opens the manager's pages. It must come from an app role or
+	// something as firm.
+	Manager bool
+}
+
+// key names the user in rate limits and form tokens.
+func (u User) key() string { return u.TenantID + "/" + u.ObjectID }
+
+// Portal is the pages. It is an [http.Handler], safe for concurrent use.
+type Portal struct {
+	service *appaccess.Service
+	who     func(*http.Request) (User, error)
+	signIn  *signIn // nil with Authenticate
+	prefix  string
+	title   string
+	log     *slog.Logger
+	now     func() time.Time
+
+	keys    keyring
+	assets  *assetSet
+	pages   map[string]*template.Template
+	spent   *spentForms
+	secrets *limiter // of values that are shown once
+	tries   *limiter // of calls of the Try it box
+	try     *tryClient
+	handler http.Handler
+}
+
+// New makes a portal. It reaches nothing: the sign-in asks Entra for its
+// endpoints when the first user signs in.
+func New(cfg Config) (*Portal, error) {
+	if cfg.Service == nil {
+		return nil, errors.New("portal: Service: is required")
+	}
+	if (cfg.Authenticate == nil) == (cfg.SignIn == nil) {
+		return nil, errors.New("portal: Authenticate, SignIn: exactly one is required")
+	}
+	if err := checkPrefix(cfg.Prefix); err != nil {
+		return nil, err
+	}
+	p := &Portal{
+		service: cfg.Service,
+		who:     cfg.Authenticate,
+		prefix:  cfg.Prefix,
+		title:   cfg.Title,
+		log:     cfg.Logger,
+		now:     cfg.Now,
+	}
+	if p.title == "" {
+		p.title = "API access"
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	p.spent = newSpentForms(p.now)
+	p.secrets = newLimiter(p.now, secretEvery, secretBurst)
+	p.tries = newLimiter(p.now, tryEvery, tryBurst)
+	var err error
+	if p.keys, err = newKeyring(cfg.Keys); err != nil {
+		return nil, err
+	}
+	if cfg.SignIn != nil {
+		if p.signIn, err = newSignIn(p, *cfg.SignIn); err != nil {
+			return nil, err
+		}
+		p.who = p.signIn.authenticate
+	}
+	if p.try, err = newTryClient(cfg.HTTPClient, cfg.APIHosts); err != nil {
+		return nil, err
+	}
+	if p.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if p.pages, err = p.parsePages(); err != nil {
+		return nil, err
+	}
+	p.handler = p.protect(p.routes())
+	return p, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
+
+func checkPrefix(prefix string) error {
+	if prefix == "" {
+		return nil
+	}
+	u, err := url.Parse(prefix)
+	if err != nil || !strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/") || strings.Contains(prefix, "//") || u.Path != prefix {
+		return fmt.Errorf("portal: Prefix: %q: must be empty or begin with a slash, not end with one and hold nothing that is escaped in an URL", prefix)
+	}
+	return nil
+}
+
+// path is the URL path of a page: its segments below the prefix.
+func (p *Portal) path(segments ...string) string {
+	out := p.prefix
+	for _, s := range segments {
+		out += "/" + url.PathEscape(s)
+	}
+	if len(segments) == 0 {
+		out += "/"
+	}
+	return out
+}
+
+// contentPolicy: nothing but the portal's own files, no inline style or
+// script, no frame, no form that leads elsewhere.
+const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
+	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// maxForm bounds what a browser may send.
+const maxForm = 256 << 10
+
+// protect puts what every answer and every request needs round the pages.
+func (p *Portal) protect(pages http.Handler) http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.problem(w, r, nil, problem{
+			Status: http.StatusForbidden,
+			Title:  "This request came from another site",
+			Text:   "To keep your account safe, forms are only accepted from the portal's own pages. Open the page here and send the form again.",
+		})
+	}))
+	inner := http.Handler(guard.Handler(pages))
+	if p.prefix != "" {
+		stripped := http.StripPrefix(p.prefix, inner)
+		inner = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == p.prefix:
+				http.Redirect(w, r, p.prefix+"/", http.StatusPermanentRedirect)
+			case strings.HasPrefix(r.URL.Path, p.prefix+"/"):
+				stripped.ServeHTTP(w, r)
+			default:
+				http.NotFound(w, r)
+			}
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", contentPolicy)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		inner.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,251 @@
+package portal
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+const (
+	tryTimeout  = 15 * time.Second
+	maxTryBody  = 1 << 20 // of an answer
+	maxTryToken = 1 << 16
+)
+
+// tryClient calls a token endpoint and the APIs of configured hosts. It
+// follows no redirect and keeps no cookie.
+type tryClient struct {
+	http  *http.Client
+	hosts map[string]bool // with port
+}
+
+func newTryClient(from *http.Client, hosts []string) (*tryClient, error) {
+	t := &tryClient{
+		http: &http.Client{
+			Timeout:       tryTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		hosts: map[string]bool{},
+	}
+	if from != nil {
+		t.http.Transport = from.Transport
+	}
+	for i, host := range hosts {
+		u, err := url.Parse("https://" + host)
+		if err != nil || host == "" || u.Host != host {
+			return nil, fmt.Errorf("portal: APIHosts[%d]: %q: must be a host, with its port if that is not the scheme's own", i, host)
+		}
+		t.hosts[strings.ToLower(host)] = true
+	}
+	return t, nil
+}
+
+func (t *tryClient) enabled() bool { return len(t.hosts) > 0 }
+
+// allowed reports whether an address may be called.
+func (t *tryClient) allowed(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil || u.User != nil || !t.hosts[strings.ToLower(u.Host)] {
+		return false
+	}
+	return u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// hostOf is an address's host with its port, as allowed hosts are written.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// tryURL joins an API's address and what the user typed. It cannot leave the
+// API: no other host, no dot segments, no fragment.
+func tryURL(base, rest string) (string, error) {
+	bad := &appaccess.InvalidError{Field: "path", Rule: "must be empty or begin with a slash, and hold no dot segments, backslashes, spaces, control characters or fragment"}
+	if strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' || r == '#' }) {
+		return "", bad
+	}
+	if rest != "" && rest[0] != '/' && rest[0] != '?' {
+		return "", bad
+	}
+	from, err := url.Parse(base)
+	if err != nil {
+		return "", bad
+	}
+	u, err := url.Parse(strings.TrimSuffix(base, "/") + rest)
+	if err != nil || u.Host != from.Host || u.Scheme != from.Scheme || u.User != nil {
+		return "", bad
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." || strings.Contains(segment, `\`) {
+			return "", bad
+		}
+	}
+	return u.String(), nil
+}
+
+// exchange is a request and its answer, as the page shows them: without secret,
+// key, or token.
+type exchange struct {
+	Request string
+	Status  string
+	OK      bool
+	Header  string
+	Body    string
+	Note    string
+}
+
+// tryResult is all that one try showed.
+type tryResult struct {
+	Token         *exchange
+	Header, Claim string // of the token, decoded; its signature is left out
+	Call          *exchange
+	Wrong         string
+}
+
+// token asks for a token. The answer is shown without it.
+func (t *tryClient) token(ctx context.Context, set appaccess.ApplicationSettings, scope, secret string) (string, exchange, error) {
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {set.ClientID}, "scope": {scope}}
+	shown := exchange{Request: "POST " + set.TokenURL + "\nContent-Type: application/x-www-form-urlencoded\n\n" + form.Encode() + "&client_secret=••••••"}
+	form.Set("client_secret", secret)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, set.TokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", shown, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := t.http.Do(req)
+	if err != nil {
+		return "", shown, plain(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   any    `json:"expires_in"`
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	shown.Status, shown.OK = resp.Status, resp.StatusCode == http.StatusOK
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxTryToken)).Decode(&answer); err != nil {
+		return "", shown, errors.New("the token endpoint's answer is no JSON")
+	}
+	if !shown.OK || answer.AccessToken == "" {
+		shown.OK = false
+		shown.Body = strings.TrimSpace(answer.Error + "\n" + answer.Description)
+		return "", shown, nil
+	}
+	shown.Note = fmt.Sprintf("A token that is valid for %v seconds.", answer.ExpiresIn)
+	return answer.AccessToken, shown, nil
+}
+
+// plain is a transport's error without the address in it.
+func plain(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// claims decodes the two readable parts of a token. Nothing is verified: that
+// is the gate's.
+func claims(token string) (header, claim string) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return "", ""
+	}
+	read := func(part string) string {
+		raw, err := base64.RawURLEncoding.DecodeString(part)
+		var out bytes.Buffer
+		if err != nil || json.Indent(&out, raw, "", "  ") != nil {
+			return ""
+		}
+		return out.String()
+	}
+	return read(parts[0]), read(parts[1])
+}
+
+// tryMethods are what the box offers.
+var tryMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+
+// call sends a request with one credential header, whose value is not shown.
+func (t *tryClient) call(ctx context.Context, method, address, body, header, value, veil string) (exchange, error) {
+	shown := exchange{Request: method + " " + address + "\n" + header + ": " + veil}
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	if err != nil {
+		return shown, plain(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+		if json.Valid([]byte(body)) {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		shown.Request += "\nContent-Type: " + req.Header.Get("Content-Type") + "\n\n" + body
+	}
+	req.Header.Set(header, value)
+	req.Header.Set("User-Agent", "entragate-portal")
+	resp, err := t.http.Do(req)
+	if err != nil {
+		return shown, plain(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxTryBody+1))
+	if err != nil {
+		return shown, plain(err)
+	}
+	shown.Status, shown.OK = resp.Status, resp.StatusCode < 400
+	resp.Header.Del("Set-Cookie")
+	shown.Header = headerText(resp.Header)
+	if len(raw) > maxTryBody {
+		raw = raw[:maxTryBody]
+		shown.Note = "The answer is longer: this is its first MiB."
+	}
+	shown.Body = bodyText(raw)
+	return shown, nil
+}
+
+func headerText(h http.Header) string {
+	var lines []string
+	for name, values := range h {
+		for _, v := range values {
+			lines = append(lines, name+": "+v)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// bodyText is a body for reading; JSON is laid out.
+func bodyText(raw []byte) string {
+	var out bytes.Buffer
+	if json.Indent(&out, raw, "", "  ") == nil {
+		return out.String()
+	}
+	for len(raw) > 0 && !utf8.Valid(raw) {
+		r, size := utf8.DecodeLastRune(raw)
+		if r != utf8.RuneError || size != 1 || len(raw) < maxTryBody-4 {
+			return fmt.Sprintf("(%d bytes that are no text)", len(raw))
+		}
+		raw = raw[:len(raw)-1] // a character that the limit cut in two
+	}
+	return string(raw)
+}

@@ -14,9 +14,9 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// maxManaged is the most credentials of a kind that we keep on an application:
-// the one in use and, during an overlap, its successor.
-const maxManaged = 2
+// maxSecrets is the most secrets that we keep on an application: the one in use
+// and, during an overlap, its successor.
+const maxSecrets = 2
 
 const defaultLifetime = 365 * 24 * time.Hour
 
@@ -27,9 +27,9 @@ const defaultLifetime = 365 * 24 * time.Hour
 // took does not stay. A call with the OperationID of one that was finished
 // returns the same credential, without its value.
 //
-// At most two secrets and two certificates of ours stand at once; a third is
-// refused with a [*appaccess.ConflictError]. Credentials that others made are
-// neither counted nor touched.
+// At most two secrets of ours stand at once; a third is refused with a
+// [*appaccess.ConflictError]. Credentials that others made are neither counted
+// nor touched.
 func (e *Engine) AddCredential(ctx context.Context, applicationID string, req appaccess.CredentialRequest) (appaccess.Credential, error) {
 	draft, err := e.draft(applicationID, req)
 	if err != nil {
@@ -118,11 +118,11 @@ func (r *run) addCredential(ctx context.Context, o *object, req appaccess.Creden
 		o.entry.Credentials = slices.Delete(slices.Clone(o.entry.Credentials), i, i+1)
 		break
 	}
-	if err := r.makeRoom(ctx, o, req.Kind); err != nil {
-		return appaccess.Credential{}, err
-	}
 	switch req.Kind {
 	case appaccess.SecretCredential:
+		if err := r.makeRoom(ctx, o); err != nil {
+			return appaccess.Credential{}, err
+		}
 		return r.addSecret(ctx, o, req, d.credential)
 	case appaccess.CertificateCredential:
 		return r.addCertificate(ctx, o, req, d)
@@ -130,34 +130,27 @@ func (r *run) addCredential(ctx context.Context, o *object, req appaccess.Creden
 	return r.addFederated(ctx, o, req, d)
 }
 
-// makeRoom removes what has expired and refuses a third credential of a kind.
-func (r *run) makeRoom(ctx context.Context, o *object, kind appaccess.CredentialKind) error {
-	if kind == appaccess.FederatedCredential {
-		return nil // Entra's own limit of 20 holds
-	}
+// makeRoom removes our secrets that have expired and refuses a third one.
+func (r *run) makeRoom(ctx context.Context, o *object) error {
 	var standing []string
-	for _, c := range o.managed(kind) {
-		if c.End.Before(r.e.cfg.Now()) {
+	for _, c := range o.entry.Credentials {
+		switch {
+		case c.Kind != appaccess.SecretCredential:
+		case c.End.Before(r.e.cfg.Now()):
 			if err := r.removeCredential(ctx, o, c.Credential); err != nil {
 				return err
 			}
-			continue
-		}
-		if o.stands(c.Credential) {
+		case o.stands(c.Credential):
 			standing = append(standing, c.KeyID)
 		}
 	}
-	if len(standing) >= maxManaged {
+	if len(standing) >= maxSecrets {
 		return &appaccess.ConflictError{
 			Field: "credentials", Objects: standing,
-			Reason: fmt.Sprintf("%s has %d credentials of the kind %s already: remove one, or wait until its overlap has ended", o.name, len(standing), kind),
+			Reason: fmt.Sprintf("%s has %d secrets already: remove one, or wait until its overlap has ended", o.name, len(standing)),
 		}
 	}
 	return nil
-}
-
-func (o *object) managed(kind appaccess.CredentialKind) []ManagedCredential {
-	return slices.DeleteFunc(slices.Clone(o.entry.Credentials), func(c ManagedCredential) bool { return c.Kind != kind })
 }
 
 // attempt records, before a credential is sent, the label by which it will be

@@ -38,9 +38,9 @@ func (r *run) newProduct(o *object) ApplicationPatch {
 
 func (o *object) tags() []string {
 	if o.client != nil {
-		return []string{"entragate", proof(o.key), ownerTag(o.client.OwnerID)}
+		return []string{proof(o.key), ownerTag(o.client.OwnerID)}
 	}
-	return []string{"entragate", proof(o.key)}
+	return []string{proof(o.key)}
 }
 
 func (o *object) wantedRole(id string) AppRole {

@@ -3,6 +3,8 @@ package middleware
 import (
 	"context"
 	"crypto/subtle"
+	"hash/maphash"
+	"sync/atomic"
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
@@ -24,11 +26,11 @@ type Catalog interface {
 	Key(ctx context.Context, sum [32]byte) (appaccess.KeyState, error)
 }
 
-// UseRecorder is what a [Catalog] may also implement to learn which keys are
-// used. RecordUse is called for every request that a key let pass: it must
-// not block, nor write each time.
+// UseRecorder is what a [Catalog] may also implement to learn which
+// subscriptions are used. Used must not wait for anything. A gate calls it for
+// a subscription whose key let a request pass, about once in ten seconds.
 type UseRecorder interface {
-	RecordUse(subscriptionID string, primary bool, at time.Time)
+	Used(subscriptionID string, at time.Time)
 }
 
 // Readier is what a [Catalog] may also implement to take part in [Gate.Ready].
@@ -86,4 +88,31 @@ func (s *static) Key(_ context.Context, sum [32]byte) (appaccess.KeyState, error
 		return appaccess.KeyState{Refusal: appaccess.UnknownKey}, nil
 	}
 	return k.state, nil
+}
+
+// uses thins out what a UseRecorder is told: a place remembers a subscription
+// and when it was last told of. Two that share a place are told of more often.
+type uses struct {
+	recorder UseRecorder
+	seed     maphash.Seed
+	places   [1024]atomic.Uint64
+}
+
+const useInterval = 10 // seconds
+
+func newUses(c Catalog) *uses {
+	r, ok := c.(UseRecorder)
+	if !ok {
+		return nil
+	}
+	return &uses{recorder: r, seed: maphash.MakeSeed()}
+}
+
+func (u *uses) note(subscriptionID string, now time.Time) {
+	sum := maphash.String(u.seed, subscriptionID)
+	mark := sum<<32 | uint64(uint32(now.Unix()/useInterval))
+	if place := &u.places[sum>>32%uint64(len(u.places))]; place.Load() != mark {
+		place.Store(mark)
+		u.recorder.Used(subscriptionID, now)
+	}
 }

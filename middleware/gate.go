@@ -14,7 +14,7 @@ type Gate struct {
 	cfg      Config
 	managed  bool
 	catalog  Catalog
-	recorder UseRecorder
+	uses     *uses               // nil: nobody wants to know
 	statics  map[string]*Product // by ID, in static mode
 	verifier *verifier
 	observer *observer
@@ -43,7 +43,7 @@ func New(c Config) (*Gate, error) {
 			g.statics[c.Products[i].ID] = &c.Products[i]
 		}
 	}
-	g.recorder, _ = g.catalog.(UseRecorder)
+	g.uses = newUses(g.catalog)
 	g.metadata = metadataURL(c.Resource)
 	if g.observer, err = newObserver(&c, g.verifier); err != nil {
 		return nil, fmt.Errorf("middleware: %w", err)
@@ -124,8 +124,8 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, 
 		redact(r, g.cfg.KeyQuery)
 	}
 	d := g.judge(r, &c, find)
-	if g.recorder != nil && d.principal.Credential == KeyCredential {
-		g.recorder.RecordUse(d.principal.SubscriptionID, d.principal.PrimaryKey, g.cfg.Now())
+	if g.uses != nil && d.principal.Credential == KeyCredential {
+		g.uses.note(d.principal.SubscriptionID, g.cfg.Now())
 	}
 	if g.observer != nil {
 		g.observer.observe(r, &d)

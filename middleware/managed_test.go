@@ -87,7 +87,7 @@ func (c *catalog) Key(_ context.Context, sum [32]byte) (appaccess.KeyState, erro
 	return appaccess.KeyState{Refusal: appaccess.UnknownKey}, nil
 }
 
-func (c *catalog) RecordUse(id string, _ bool, _ time.Time) {
+func (c *catalog) Used(id string, _ time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.used[id]++

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +17,7 @@ import (
 type keyRing struct {
 	tenant         string
 	first, current int // first..current are published
+	foreign        []jwk
 }
 
 type signingKey struct {
@@ -92,6 +94,18 @@ func (t *Tenant) SigningKey() (kid string, key *rsa.PrivateKey) {
 	return k.kid, k.private
 }
 
+// PublishKey publishes one more key, which the tenant does not sign with, as
+// that of an issuer: for tests of which keys a resource trusts.
+func (t *Tenant) PublishKey(kid string, key *rsa.PublicKey, issuer string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keys.foreign = append(t.keys.foreign, jwk{
+		KTY: "RSA", Use: "sig", KID: kid, X5T: kid, Issuer: issuer,
+		N: base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
+		E: base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()),
+	})
+}
+
 type jwk struct {
 	KTY    string   `json:"kty"`
 	Use    string   `json:"use"`
@@ -99,7 +113,7 @@ type jwk struct {
 	X5T    string   `json:"x5t"`
 	N      string   `json:"n"`
 	E      string   `json:"e"`
-	X5C    []string `json:"x5c"`
+	X5C    []string `json:"x5c,omitempty"`
 	Cloud  string   `json:"cloud_instance_name"`
 	Issuer string   `json:"issuer"`
 }
@@ -109,8 +123,8 @@ type jwk struct {
 func (t *Tenant) jwks(issuer, host string) any {
 	t.mu.Lock()
 	first, current := t.keys.first, t.keys.current
+	keys := slices.Clone(t.keys.foreign)
 	t.mu.Unlock()
-	var keys []jwk
 	for n := first; n <= current; n++ {
 		k := poolKey(t.ID(), n)
 		keys = append(keys, jwk{

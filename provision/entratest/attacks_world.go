@@ -1,0 +1,152 @@
+package entratest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/google/uuid"
+)
+
+// attacksOnWorld are rows 37 and 39 to 43: other requests, and what changes
+// around the service. They are in the order in which they must run.
+func attacksOnWorld(t *AttackTarget) []Attack {
+	ambiguous := Attack{Row: 39, Name: "two Authorization headers", Status: http.StatusBadRequest, Code: "invalid_request"}
+	ambiguous.run = func(a *attacker) error {
+		good := "Bearer " + a.token(nil, nil)
+		return both(
+			func(a *attacker) error { return a.header("Authorization", good, "Authorization", "Bearer x") },
+			func(a *attacker) error { return a.header("Authorization", "Bearer x", "Authorization", good) },
+			func(a *attacker) error { return a.header("Authorization", good, "Authorization", good) })(a)
+	}
+	all := []Attack{ambiguous}
+	if t.Key != "" {
+		all = append(all, attackOnKeys())
+	}
+	all = append(all, invalidToken(41, "past exp, after it was accepted", expiring))
+	for name, revoke := range t.Revoke {
+		all = append(all, Attack{Row: 41, Name: name + ", after it was accepted", Status: http.StatusForbidden, Code: "insufficient_scope",
+			run: func(a *attacker) error { return revoked(a, revoke) }})
+	}
+	return append(all,
+		invalidToken(37, "key of another issuer", foreignKey),
+		invalidToken(40, "key removed", func(a *attacker) error {
+			return removed(a, a.token(nil, nil), nil)
+		}),
+		invalidToken(41, "key removed, after it was accepted", func(a *attacker) error {
+			token := a.token(nil, nil)
+			return removed(a, token, func() error { return a.pass(token) })
+		}),
+		Attack{Row: 43, Name: "keys unavailable", Status: http.StatusServiceUnavailable, run: keysUnavailable})
+}
+
+func attackOnKeys() Attack {
+	return Attack{Row: 42, Name: "subscription key", Status: http.StatusUnauthorized, run: func(a *attacker) error {
+		r := a.request()
+		r.Header.Set(a.KeyHeader, a.Key)
+		if err := a.expect(r, http.StatusOK, ""); err != nil {
+			return fmt.Errorf("the right key: %w", err)
+		}
+		var all []func(*attacker) error
+		for _, key := range []string{a.Key[:len(a.Key)-1], a.Key[:1], "", swapCase(a.Key), a.Key + "x", a.Key + a.Key, "Bearer " + a.Key, strings.Repeat("k", 4096)} {
+			if key != a.Key {
+				all = append(all, func(a *attacker) error { return a.header(a.KeyHeader, key) })
+			}
+		}
+		return both(all...)(a)
+	}}
+}
+
+func swapCase(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsUpper(r) {
+			return unicode.ToLower(r)
+		}
+		return unicode.ToUpper(r)
+	}, s)
+}
+
+// expiring has a token accepted just before it is too old, and again after.
+func expiring(a *attacker) error {
+	left := 2 * time.Second
+	if a.Advance != nil {
+		left = 30 * time.Second // costs nothing, and no slow machine can miss it
+	}
+	exp := a.Tenant.now().Add(left - a.Leeway)
+	token := a.token(map[string]any{"exp": exp.Unix(), "iat": exp.Add(-time.Hour).Unix(), "nbf": exp.Add(-time.Hour).Unix()}, nil)
+	if err := a.pass(token); err != nil {
+		return err
+	}
+	if a.Advance != nil {
+		a.Advance(left)
+	} else {
+		time.Sleep(left)
+	}
+	return a.bearer(token)
+}
+
+func revoked(a *attacker, revoke func() func()) error {
+	token := a.token(nil, nil)
+	if err := a.pass(token); err != nil {
+		return err
+	}
+	restore := revoke()
+	err := a.bearer(token)
+	restore()
+	return errors.Join(err, a.pass(token))
+}
+
+// foreignKey has the tenant's endpoint publish a key of another tenant's, and
+// signs with it.
+func foreignKey(a *attacker) error {
+	base := a.Tenant.BaseURL()
+	for i, iss := range []string{base + "/" + foreignTenant + "/v2.0", base + "/sts/" + foreignTenant + "/", "https://example.com/{tenantid}/v2.0"} {
+		kid := uuid.NewString() // unknown, so that the service reads its keys anew
+		key := poolKey("attacker", i).private
+		a.Tenant.PublishKey(kid, &key.PublicKey, iss)
+		f := a.forge()
+		own, _ := a.Tenant.SigningKey()
+		f.header, f.key = edit(f.header, own, kid), key
+		if err := a.bearer(f.sign()); err != nil {
+			return fmt.Errorf("issuer %s: %w", iss, err)
+		}
+	}
+	return nil
+}
+
+// removed takes the key that signed a token out of the tenant's set, has the
+// service read it anew by a token with the next key, and tries the old token.
+func removed(a *attacker, token string, first func() error) error {
+	if first != nil {
+		if err := first(); err != nil {
+			return err
+		}
+	}
+	a.Tenant.RotateKeys()
+	a.Tenant.RetireKeys()
+	if err := a.pass(a.token(nil, nil)); err != nil {
+		return fmt.Errorf("a token with the new key: %w", err)
+	}
+	return a.bearer(token)
+}
+
+// keysUnavailable lets the keys endpoint fail and comes with a key that is not
+// known yet. Known keys must serve on.
+func keysUnavailable(a *attacker) error {
+	known := a.token(nil, nil)
+	if err := a.pass(known); err != nil {
+		return err
+	}
+	a.Tenant.OnRequest(func(r Request) Fault {
+		if r.Service == KeysService {
+			return Fault{Kind: UnavailableBefore}
+		}
+		return Fault{}
+	})
+	defer a.Tenant.OnRequest(nil)
+	a.Tenant.RotateKeys()
+	return errors.Join(a.bearer(a.token(nil, nil)), a.pass(known))
+}

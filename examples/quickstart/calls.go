@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// call is one request to the gateway and what must come of it.
+type call struct {
+	what   string
+	header http.Header
+	want   int
+}
+
+// resource is the operation that the spec's script calls.
+const resource = "/echo/resource?param1=sample"
+
+// post sends the spec's request: a POST with a small JSON body.
+func post(ctx context.Context, client *http.Client, url string, header http.Header) (status int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"hello":"world"}`))
+	if err != nil {
+		return 0, "", err
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return resp.StatusCode, string(text), err
+}
+
+// run makes a call and prints it; a wrong outcome is an error.
+func (c call) run(ctx context.Context, client *http.Client, gateway string, say func(string, ...any)) error {
+	status, body, err := post(ctx, client, gateway+resource, c.header)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.what, err)
+	}
+	mark := "ok"
+	if status != c.want {
+		mark = "WRONG"
+	}
+	say("%-52s %d %-21s %s%s", c.what, status, http.StatusText(status), mark, message(body))
+	if status != c.want {
+		return fmt.Errorf("%s: got %d, want %d", c.what, status, c.want)
+	}
+	return nil
+}
+
+// message is the gate's own text, of a refusal.
+func message(body string) string {
+	var refusal struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal([]byte(body), &refusal) != nil || refusal.Message == "" {
+		return ""
+	}
+	return "\n      " + refusal.Message
+}
+
+func bearer(token string) http.Header {
+	return http.Header{"Authorization": {"Bearer " + token}}
+}
+
+func subscriptionKey(key string) http.Header {
+	return http.Header{"Ocp-Apim-Subscription-Key": {key}}
+}
+
+// untilRefused calls until the gate refuses, and tells how long that took.
+func untilRefused(ctx context.Context, client *http.Client, gateway string, header http.Header, limit time.Duration) (time.Duration, error) {
+	began := time.Now()
+	for {
+		status, _, err := post(ctx, client, gateway+resource, header)
+		took := time.Since(began)
+		switch {
+		case err != nil:
+			return took, err
+		case status == http.StatusUnauthorized || status == http.StatusForbidden:
+			return took, nil
+		case took > limit:
+			return took, fmt.Errorf("still %d after %v", status, limit)
+		}
+	}
+}

@@ -356,8 +356,8 @@ func endpointClient(base *http.Client) *http.Client {
 	own := http.Client{}
 	if base != nil {
 		own = *base
-	} else {
-		t := http.DefaultTransport.(*http.Transport).Clone()
+	} else if t, ok := http.DefaultTransport.(*http.Transport); ok { // a program may have replaced it
+		t = t.Clone()
 		t.MaxIdleConnsPerHost = 4
 		t.MaxResponseHeaderBytes = 64 << 10
 		own.Transport = t

@@ -269,9 +269,11 @@ func (c *Client) transportError(ctx context.Context, scope, id string, err error
 	switch {
 	case c.life.Err() != nil:
 		e.Err, e.Retryable = ErrClosed, false
-	case ctx.Err() != nil || errors.As(err, &netErr) && netErr.Timeout():
+	case ctx.Err() != nil:
 		e.timeout = true
 		e.Err = fmt.Errorf("the token endpoint did not answer within %v: %w", c.timeout, err)
+	case errors.As(err, &netErr) && netErr.Timeout(): // of the given HTTP client
+		e.timeout = true
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		e.Retryable = false
 		e.Advice = "the token endpoint's TLS certificate is not trusted: give an HTTPClient with its CA"

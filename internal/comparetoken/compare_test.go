@@ -40,7 +40,7 @@ func TestOutage(t *testing.T) {
 		for _, warm := range []bool{false, true} {
 			r, err := measure(libraries[0], f, warm, 0)
 			require.NoError(t, err)
-			assert.LessOrEqual(t, r.requests, int64(3), "%s, %s", f.name, held(warm))
+			assert.LessOrEqual(t, r.requests, int64(10), "%s, %s", f.name, held(warm)) // 1, unless the machine is busy for seconds
 			assert.Zero(t, r.waiting)
 			if warm {
 				assert.Zero(t, r.failed, "%s", f.name)

@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/entragate/entragate/tokenclient"
@@ -55,7 +56,7 @@ func ours(e *endpoint, now func() time.Time) (getter, error) {
 func xoauth2(e *endpoint, _ func() time.Time) (getter, error) {
 	cfg := clientcredentials.Config{
 		ClientID: clientID, ClientSecret: secret, Scopes: []string{scope},
-		TokenURL: e.URL + "/" + tenant + "/oauth2/v2.0/token", AuthStyle: 1, // in the body
+		TokenURL: e.URL + "/" + tenant + "/oauth2/v2.0/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
 	s := cfg.TokenSource(withClient(e.client())) // a ReuseTokenSource
 	return func(context.Context) error { _, err := s.Token(); return err }, nil

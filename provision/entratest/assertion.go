@@ -56,14 +56,15 @@ func (t *Tenant) checkSigned(app *application, raw string, unverified *jwt.Token
 }
 
 // findCertificate is the registered certificate that the header's x5t or
-// x5t#S256 names.
+// x5t#S256 names; Microsoft's clients send the standard alphabet too.
 func findCertificate(app *application, header map[string]any) *x509.Certificate {
+	urlSafe := strings.NewReplacer("+", "-", "/", "_", "=", "")
 	x5t, _ := header["x5t"].(string)
 	x5t256, _ := header["x5t#S256"].(string)
 	for _, k := range app.KeyCredentials {
 		one, two := sha1.Sum(k.der), sha256.Sum256(k.der)
-		if x5t256 == base64.RawURLEncoding.EncodeToString(two[:]) ||
-			strings.TrimRight(x5t, "=") == base64.RawURLEncoding.EncodeToString(one[:]) {
+		if urlSafe.Replace(x5t256) == base64.RawURLEncoding.EncodeToString(two[:]) ||
+			urlSafe.Replace(x5t) == base64.RawURLEncoding.EncodeToString(one[:]) {
 			if cert, err := x509.ParseCertificate(k.der); err == nil {
 				return cert
 			}

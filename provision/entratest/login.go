@@ -40,6 +40,10 @@ func (t *Tenant) serveLogin(w http.ResponseWriter, r *http.Request, path []strin
 		switch rest {
 		case "oauth2/v2.0/token":
 			failed = t.serveToken(w, r, &entry)
+		case "oauth2/v2.0/authorize":
+			failed = t.serveAuthorize(w, r)
+		case "oauth2/v2.0/logout":
+			t.serveLogout(w, r)
 		default:
 			t.serveMetadata(w, r, tenant, rest)
 		}
@@ -57,6 +61,8 @@ func loginService(rest string) Service {
 	switch rest {
 	case "oauth2/v2.0/token":
 		return TokenService
+	case "oauth2/v2.0/authorize", "oauth2/v2.0/logout":
+		return SignInService
 	case "discovery/v2.0/keys", "discovery/keys":
 		return KeysService
 	case "v2.0/.well-known/openid-configuration", ".well-known/openid-configuration", "discovery/instance":

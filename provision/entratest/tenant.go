@@ -83,6 +83,7 @@ type Tenant struct {
 	keys    keyRing
 	trust   map[string][]any // federated issuer: public keys
 	users   []*user
+	codes   map[string]*authCode
 	bearers map[string]*bearerToken // checked access tokens for Graph
 	record  record
 	faults  faults
@@ -98,6 +99,7 @@ func New(cfg Config) (*Tenant, error) {
 		cfg:   cfg,
 		base:  cfg.BaseURL,
 		rng:   rand.New(rand.NewPCG(cfg.Seed, 0x656e747261)),
+		codes: map[string]*authCode{},
 		trust: map[string][]any{},
 	}
 	t.store.init(cfg.Replicas)

@@ -33,6 +33,8 @@ func (t *Tenant) serveToken(w http.ResponseWriter, r *http.Request, e *Entry) *a
 	switch grant := form.Get("grant_type"); grant {
 	case "client_credentials":
 		answer, failed = t.clientCredentials(form)
+	case "authorization_code":
+		answer, failed = t.redeemCode(form)
 	case "":
 		failed = missing("grant_type")
 	default:

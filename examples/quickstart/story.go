@@ -68,7 +68,13 @@ func (s *story) managedIdentity(ctx context.Context) error {
 	s.say("   Preflight of the managed identity apim-contoso before it has a role:")
 	for _, c := range before.Checks {
 		if !c.OK {
-			s.say("     missing: %s. %s", c.Detail, c.Remedy)
+			s.say("   - %s: %s", c.Name, c.Detail)
+		}
+	}
+	for _, c := range before.Checks {
+		if !c.OK {
+			s.say("   Remedy: %s", c.Remedy)
+			break
 		}
 	}
 	if err := s.tenant.SetRights(s.identity, "Application Administrator"); err != nil {

@@ -47,6 +47,9 @@ type frame struct {
 // write renders a page and sends it. Nothing is sent if rendering fails.
 func (p *Portal) write(rq *request, status int, name string, pg page) error {
 	var body bytes.Buffer
+	if p.pages[name] == nil {
+		return fmt.Errorf("portal: there is no template %q", name)
+	}
 	if err := p.pages[name].ExecuteTemplate(&body, "page", p.frame(rq, pg)); err != nil {
 		return fmt.Errorf("portal: page %s: %w", name, err)
 	}

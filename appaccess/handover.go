@@ -137,7 +137,8 @@ func (l *look) handover(id string) (*sealedSecret, error) {
 	return box, json.Unmarshal(rec.Body, box)
 }
 
-// handovers lists what an owner can still receive of an application.
+// handovers lists what an owner can still receive of an application. One
+// whose credential is not recorded is still in the making.
 func (l *look) handovers(applicationID string, now time.Time) ([]Handover, error) {
 	recs, err := l.List(Query{Kind: KindHandover, Index: byApplication, Value: applicationID})
 	if err != nil {
@@ -149,8 +150,14 @@ func (l *look) handovers(applicationID string, now time.Time) ([]Handover, error
 		if err := json.Unmarshal(rec.Body, &h); err != nil {
 			return nil, err
 		}
-		if now.Before(h.Expires) {
+		if !now.Before(h.Expires) {
+			continue
+		}
+		switch _, err := find[Credential](l, h.ID); {
+		case err == nil:
 			found = append(found, h)
+		case ignoreNotFound(err) != nil:
+			return nil, err
 		}
 	}
 	return found, nil

@@ -21,8 +21,8 @@ const (
 	year              = 365 * 24 * time.Hour
 	minLifetime       = time.Hour
 	maxOverlap        = 90 * 24 * time.Hour
-	maxSecrets        = 2 // current and next: a third would be one nobody remembers
-	maxCertificates   = 10
+	maxSecrets        = 2 // the current one and its successor: a third is one that nobody remembers
+	maxCertificates   = 2
 	maxFederated      = 20
 	maxCredentialName = 80
 )

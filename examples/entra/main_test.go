@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/provision"
+	"github.com/entragate/entragate/provision/entratest"
+)
+
+// The test binary is the command when it is told so: the tests run it as a
+// process of its own, as a pipeline would.
+func TestMain(m *testing.M) {
+	if os.Getenv("ENTRA_TEST_AS_COMMAND") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+const document = `{
+  "version": 1,
+  "apis":     [{"id": "echo-api", "name": "Echo API", "path": "/echo"}],
+  "products": [{"id": "starter", "name": "Starter", "published": true, "access": {"token": true, "key": true}, "apis": ["echo-api"]},
+               {"id": "gold", "name": "Gold", "published": true, "access": {"token": true, "key": false}, "apis": ["echo-api"]}],
+  "users":    [{"id": "ada", "name": "Ada", "email": "ada@example.com"}],
+  "applications": [{"id": "billing", "name": "Billing", "ownerId": "ada", "products": ["starter", "gold"]}]
+}`
+
+// pipeline is a place to run the command in.
+type pipeline struct {
+	*testing.T
+	*entratest.Server
+	caller entratest.Caller
+	flags  []string
+	env    []string
+}
+
+func newPipeline(t *testing.T, rights ...string) *pipeline {
+	t.Helper()
+	s := entratest.NewServer(t, entratest.Config{})
+	caller, err := s.AddCaller("pipeline", rights...)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	return &pipeline{t, s, caller,
+		[]string{
+			"-graph", s.BaseURL(), "-authority", s.Authority(), "-ca", write("ca.pem", s.CertificatePEM()),
+			"-store", filepath.Join(dir, "entra.db"), "-config", write("config.json", []byte(document)),
+			"-lag", "100ms", // the tenant has none
+		},
+		[]string{"AZURE_TENANT_ID=" + s.ID(), "AZURE_CLIENT_ID=" + caller.AppID, "AZURE_CLIENT_SECRET=" + caller.Secret.Reveal()},
+	}
+}
+
+// run runs the command and requires its exit status.
+func (p *pipeline) run(want int, args ...string) (out, errOut string) {
+	p.Helper()
+	exe, err := os.Executable()
+	require.NoError(p, err)
+	cmd := exec.CommandContext(p.Context(), exe, append(p.flags, args...)...)
+	cmd.Env = append([]string{"ENTRA_TEST_AS_COMMAND=1", "HOME=" + p.TempDir(), "TMPDIR=" + p.TempDir()}, p.env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(p, err)
+	}
+	require.Equal(p, want, cmd.ProcessState.ExitCode(), "stdout:\n%s\nstderr:\n%s", &stdout, &stderr)
+	if !p.caller.Secret.IsZero() {
+		assert.NotContains(p, stdout.String()+stderr.String(), p.caller.Secret.Reveal())
+	}
+	return stdout.String(), stderr.String()
+}
+
+func (p *pipeline) writes() int { return p.Counts().Writes }
+
+func TestPlanApplyDrift(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t, entratest.ApplicationAdministrator)
+
+	out, _ := p.run(0, "plan")
+	assert.Contains(t, out, "APIMProductApplicationStarter")
+	assert.Contains(t, out, "APIMApplicationStarter")
+	assert.Contains(t, out, "2 to grant")
+	assert.Contains(t, out, "pipeline")
+	assert.Zero(t, p.writes(), "plan writes nothing")
+
+	p.run(0, "apply")
+	assert.Positive(t, p.writes())
+	p.ResetCounts()
+	out, _ = p.run(0, "apply")
+	assert.Contains(t, out, "In step: 3 objects.")
+	assert.Zero(t, p.writes(), "a second apply writes nothing")
+	out, _ = p.run(0, "plan")
+	assert.Contains(t, out, "Nothing to do")
+	out, _ = p.run(0, "drift")
+	assert.Contains(t, out, "Nothing to do")
+
+	// Somebody takes a grant away by hand.
+	admin := p.Directory(p.caller)
+	apps, errs := admin.Applications(t.Context(), []provision.AppRef{{UniqueName: "entragate-default-application-billing"}})
+	require.NoError(t, errs[0])
+	sps, errs := admin.ServicePrincipals(t.Context(), []string{apps[0].AppID})
+	require.NoError(t, errs[0])
+	grants, errs := admin.Assignments(t.Context(), []string{sps[0].ObjectID})
+	require.NoError(t, errs[0])
+	require.Len(t, grants[0], 2)
+	require.NoError(t, admin.Unassign(t.Context(), grants[0][0].ResourceID, grants[0][0].ID))
+
+	p.ResetCounts()
+	out, _ = p.run(3, "drift")
+	assert.Contains(t, out, "1 to grant")
+	assert.Zero(t, p.writes(), "drift writes nothing")
+	p.run(0, "apply")
+	p.run(0, "drift")
+}
+
+// A caller without the role is told which one, whom to give it to, and who may
+// assign it; nothing is written.
+func TestWithoutTheRole(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t)
+	_, errOut := p.run(1, "apply")
+	assert.Contains(t, errOut, "Application Administrator")
+	assert.Contains(t, errOut, "Privileged Role Administrator")
+	assert.Contains(t, errOut, p.caller.ObjectID)
+	assert.Zero(t, p.writes())
+}
+
+func TestWrongSecret(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t, entratest.ApplicationAdministrator)
+	p.env[2] = "AZURE_CLIENT_SECRET=wrong"
+	_, errOut := p.run(1, "plan")
+	assert.Contains(t, errOut, "AADSTS7000215")
+}
+
+func TestWrongCalls(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		says   string
+	}{
+		"no command":      {nil, 2, "usage"},
+		"two commands":    {[]string{"plan", "apply"}, 2, "usage"},
+		"unknown command": {[]string{"destroy"}, 2, "usage"},
+		"unknown flag":    {[]string{"-x", "plan"}, 2, "usage"},
+		"no config":       {[]string{"-config", "/nonexistent.json", "plan"}, 1, "-config"},
+		"no CA":           {[]string{"-ca", "/nonexistent.pem", "plan"}, 1, "-ca"},
+		"unknown cloud":   {[]string{"-cloud", "mars", "plan"}, 1, "-cloud"},
+		"plain authority": {[]string{"-authority", "http://login.example.com", "plan"}, 1, "-authority"},
+		"plain Graph":     {[]string{"-graph", "http://graph.example.com", "plan"}, 1, "GraphURL"},
+		"no store":        {[]string{"-store", "/nonexistent/x.db", "apply"}, 1, "-store"},
+		"bad instance":    {[]string{"-instance", "a-b", "plan"}, 1, "Instance"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPipeline(t, entratest.ApplicationAdministrator)
+			_, errOut := p.run(c.status, c.args...)
+			assert.Contains(t, errOut, c.says)
+			assert.Zero(t, p.writes())
+		})
+	}
+	t.Run("half an environment", func(t *testing.T) {
+		t.Parallel()
+		p := newPipeline(t)
+		p.env = p.env[2:]
+		_, errOut := p.run(1, "plan")
+		assert.Contains(t, errOut, "AZURE_TENANT_ID")
+	})
+}

@@ -134,7 +134,9 @@ type world struct {
 func newWorld(t testing.TB, cfg entratest.Config, rights ...string) *world {
 	t.Helper()
 	w := &world{t: t, clock: newClock(), store: newStore()}
-	cfg.Now, cfg.Sleep = w.clock.now, w.clock.sleep
+	if cfg.Now == nil {
+		cfg.Now, cfg.Sleep = w.clock.now, w.clock.sleep
+	}
 	var err error
 	w.tenant, err = entratest.New(cfg)
 	require.NoError(t, err)

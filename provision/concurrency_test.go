@@ -1,0 +1,188 @@
+package provision_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/provision"
+	"github.com/entragate/entragate/provision/entratest"
+)
+
+// turns notes which engine wrote to which object, in order.
+type turns struct {
+	mu    sync.Mutex
+	names map[string]string // any ID to the unique name
+	by    map[string][]int  // by unique name
+}
+
+func (s *turns) learn(id, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id != "" {
+		s.names[id] = name
+	}
+}
+
+func (s *turns) wrote(engine int, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name := s.names[id]; name != "" {
+		id = name
+	}
+	if by := s.by[id]; len(by) == 0 || by[len(by)-1] != engine {
+		s.by[id] = append(by, engine)
+	}
+}
+
+func (s *turns) name(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[id]
+}
+
+// watched is the directory of one engine.
+type watched struct {
+	provision.Directory
+	engine int
+	turns  *turns
+}
+
+func (d watched) Applications(ctx context.Context, refs []provision.AppRef) ([]provision.Application, []error) {
+	apps, errs := d.Directory.Applications(ctx, refs)
+	for _, a := range apps {
+		d.turns.learn(a.ObjectID, a.UniqueName)
+		d.turns.learn(a.AppID, a.UniqueName)
+	}
+	return apps, errs
+}
+
+func (d watched) ServicePrincipals(ctx context.Context, ids []string) ([]provision.ServicePrincipal, []error) {
+	sps, errs := d.Directory.ServicePrincipals(ctx, ids)
+	for _, s := range sps {
+		d.turns.learn(s.ObjectID, d.turns.name(s.AppID))
+	}
+	return sps, errs
+}
+
+func (d watched) UpsertApplication(ctx context.Context, name string, p provision.ApplicationPatch) (provision.Application, bool, error) {
+	d.turns.wrote(d.engine, name)
+	a, created, err := d.Directory.UpsertApplication(ctx, name, p)
+	d.turns.learn(a.ObjectID, name)
+	d.turns.learn(a.AppID, name)
+	return a, created, err
+}
+
+func (d watched) PatchApplication(ctx context.Context, id string, p provision.ApplicationPatch) error {
+	d.turns.wrote(d.engine, id)
+	return d.Directory.PatchApplication(ctx, id, p)
+}
+
+func (d watched) UpsertServicePrincipal(ctx context.Context, appID string, p provision.ServicePrincipalPatch) (provision.ServicePrincipal, bool, error) {
+	d.turns.wrote(d.engine, appID)
+	s, created, err := d.Directory.UpsertServicePrincipal(ctx, appID, p)
+	d.turns.learn(s.ObjectID, d.turns.name(appID))
+	return s, created, err
+}
+
+func (d watched) Assign(ctx context.Context, a provision.Assignment) (provision.Assignment, error) {
+	d.turns.wrote(d.engine, a.PrincipalID)
+	return d.Directory.Assign(ctx, a)
+}
+
+func (d watched) AddPassword(ctx context.Context, id string, p provision.PasswordRequest) (provision.Password, error) {
+	d.turns.wrote(d.engine, id)
+	return d.Directory.AddPassword(ctx, id, p)
+}
+
+// TestEnginesShareOneStore has four engines apply the same at once, with lag:
+// each object is worked on by one after the other, and the end is that of one
+// engine alone. Afterwards they ask for the same secret at once: one is made.
+func TestEnginesShareOneStore(t *testing.T) {
+	t.Parallel()
+	want := (&story{}).before()
+	alone := newWorld(t, entratest.Config{})
+	writes := alone.writes(func() { alone.apply(want) })
+	for name, lag := range lags {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, entratest.Config{Lag: lag, Now: time.Now}) // the bubble's time
+				seen := &turns{names: map[string]string{}, by: map[string][]int{}}
+				engines := make([]*provision.Engine, 4)
+				for i := range engines {
+					engines[i] = w.engineOf(provision.Config{
+						Directory: watched{w.dir, i, seen}, Journal: provision.NewStoreJournal(w.store), Instance: "test",
+					})
+				}
+				atOnce(engines, func(e *provision.Engine) {
+					applied, err := e.Apply(t.Context(), want, nil)
+					assert.NoError(t, err)
+					assert.Empty(t, applied.Failed)
+				})
+				assert.Equal(t, alone.tenant.State().String(), w.tenant.State().String())
+				for object, by := range seen.by {
+					turn := map[int]bool{}
+					for _, engine := range by {
+						assert.False(t, turn[engine], "%s: engines took turns in the middle of the work: %v", object, by)
+						turn[engine] = true
+					}
+				}
+				if lag == (entratest.Lag{}) {
+					assert.Equal(t, writes, w.tenant.Counts().Writes, "nothing was written twice")
+				}
+				v := newVault()
+				var mu sync.Mutex
+				made := map[string]bool{}
+				atOnce(engines, func(e *provision.Engine) {
+					c, err := e.AddCredential(t.Context(), "c1", v.request("the one"))
+					assert.NoError(t, err)
+					mu.Lock()
+					defer mu.Unlock()
+					made[c.KeyID] = true
+				})
+				assert.Len(t, made, 1)
+				assert.Len(t, v.secrets, 1, "delivered once")
+				assert.Len(t, w.app("application", "c1").Passwords, 1)
+			})
+		})
+	}
+}
+
+func atOnce(engines []*provision.Engine, f func(*provision.Engine)) {
+	var wg sync.WaitGroup
+	for _, e := range engines {
+		wg.Go(func() { f(e) })
+	}
+	wg.Wait()
+}
+
+// TestLeaseOfADeadEngineEnds: an object stays locked for a while, then the next
+// engine takes it over.
+func TestLeaseOfADeadEngineEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, entratest.Config{})
+	j := provision.NewStoreJournal(w.store)
+	now := w.clock.now()
+	require.NoError(t, j.Lease(t.Context(), "entragate-test-product-starter", "dead", now, now.Add(time.Minute)))
+
+	var waits int
+	applied, err := w.engine().Apply(t.Context(), starter(), func(p appaccess.Progress) {
+		if p.Step == "wait for another replica" {
+			waits++
+		}
+	})
+	require.NoError(t, err)
+	assert.Empty(t, applied.Failed)
+	assert.Positive(t, waits)
+	assert.True(t, w.clock.now().After(now.Add(time.Minute-time.Second)))
+
+	// Whoever lost the lease records nothing more.
+	err = j.Save(t.Context(), "dead", provision.Entry{Object: "entragate-test-product-starter"})
+	assert.ErrorIs(t, err, provision.ErrLeaseLost)
+}

@@ -156,9 +156,7 @@ func (h *house) openGateway(ctx context.Context, addr string) (err error) {
 		return err
 	}
 	h.later(h.gate.Close)
-	mux := http.NewServeMux()
-	mux.HandleFunc("/echo/", echo)
-	server, err := loopback.Serve(h.ca, addr, h.gate.Wrap(mux))
+	server, err := loopback.Serve(h.ca, addr, h.gate.Wrap(http.HandlerFunc(echo)))
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,11 @@ func serve(ctx context.Context, h *house, sample sample, o options, say func(str
 		return err
 	}
 	h.later(server.Close)
-	say("\nGateway  %s%s", h.gateway, resource)
+	portal, err := h.openPortal(ctx, say)
+	if err != nil {
+		return err
+	}
+	say("Gateway  %s%s", h.gateway, resource)
 	if o.env != "" {
 		defer removeEnv(o.env)
 		err := writeEnv(o.env, h.ca.PEM(), env{
@@ -104,6 +108,7 @@ func serve(ctx context.Context, h *house, sample sample, o options, say func(str
 			SubscriptionKey: sample.key.Reveal(),
 			OtherClientID:   sample.otherClientID, OtherClientSecret: sample.otherSecret.Reveal(), OtherScope: sample.otherScope,
 			AdminClientID: admin.AppID, AdminClientSecret: admin.Secret.Reveal(),
+			Portal:  portal,
 			Control: server.URL, ControlKey: c.key,
 		})
 		if err != nil {

@@ -176,6 +176,13 @@ func TestServe(t *testing.T) {
 	assert.Equal(t, r.Issuer, discovery.Issuer)
 	assert.Equal(t, r.JWKSURI, discovery.JWKSURI)
 
+	resp, err = r.client.Get(r.Portal)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.True(t, strings.HasPrefix(resp.Request.URL.String(), r.Authority) || resp.Request.URL.Host == mustHost(t, r.Portal),
+		"a visitor who is not signed in sees the portal's or the tenant's sign-in page")
+
 	_, status = r.control(t, "/suspend", "wrong")
 	assert.Equal(t, http.StatusUnauthorized, status)
 
@@ -204,6 +211,13 @@ func TestServe(t *testing.T) {
 	key := r.do(t, "/regenerate-key")["subscriptionKey"]
 	r.eventually(t, http.StatusOK, subscriptionKey(key))
 	r.eventually(t, http.StatusUnauthorized, subscriptionKey(r.SubscriptionKey))
+}
+
+func mustHost(t *testing.T, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	require.NoError(t, err)
+	return u.Host
 }
 
 func TestWriteEnvIsWhole(t *testing.T) {

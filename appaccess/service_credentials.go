@@ -205,14 +205,24 @@ func checkFederated(req FederatedRequest) error {
 func (s *Service) addKeyless(ctx context.Context, by Actor, applicationID string, c Credential, req CredentialRequest, natural string) (Credential, error) {
 	sum := sha256.Sum256([]byte(applicationID + "\n" + string(c.Kind) + "\n" + natural))
 	c.ID, c.ApplicationID, c.CreatedBy = hex.EncodeToString(sum[:13]), applicationID, by.UserID
+	var stands *Credential
 	err := s.update(ctx, by, func(e *edit) error {
+		stands = nil
 		if err := s.provisioned(e, applicationID); err != nil {
 			return err
 		}
-		return e.roomFor(&c)
+		old, err := find[Credential](e, c.ID)
+		if err == nil && old.RemoveAfter.IsZero() {
+			stands = &old
+			return nil
+		}
+		return firstError(ignoreNotFound(err), e.roomFor(&c))
 	})
 	if err != nil {
 		return Credential{}, err
+	}
+	if stands != nil {
+		return *stands, nil
 	}
 	req.OperationID, req.Kind, req.Name = c.ID, c.Kind, c.Name
 	got, err := s.entra.AddCredential(ctx, applicationID, req)
@@ -252,11 +262,11 @@ func (e *edit) roomFor(c *Credential) error {
 	limit := map[CredentialKind]int{SecretCredential: maxSecrets, CertificateCredential: maxCertificates, FederatedCredential: maxFederated}[c.Kind]
 	var same []string
 	for _, o := range standing {
-		if due(&o, e.now) || o.Kind == SecretCredential && !e.now.Before(o.End) {
+		if o.Kind == SecretCredential && (due(&o, e.now) || !e.now.Before(o.End)) {
 			continue // of no more use, and soon gone
 		}
 		if o.ID == c.ID || o.Kind == c.Kind && o.Kind == FederatedCredential && o.Name == c.Name {
-			return &ConflictError{Field: "credential", Reason: "this one stands already", Objects: []string{o.ID}}
+			return &ConflictError{Field: "name", Reason: "a credential of this name or content stands already", Objects: []string{o.ID}}
 		}
 		if o.Kind == c.Kind {
 			same = append(same, o.ID)

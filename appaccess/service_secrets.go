@@ -57,6 +57,9 @@ func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string
 		after, cancel := afterwards(ctx)
 		defer cancel()
 		err = s.recordSecret(after, by, op, &c, req)
+		if err != nil && s.recorded(after, op) {
+			err = nil // the store did it and its answer was lost
+		}
 	}
 	if err != nil {
 		s.release(ctx, by, op)
@@ -94,6 +97,9 @@ func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wan
 		op.Claim, op.Until = claim, e.now.Add(claimTime)
 		return e.putOperation(op)
 	})
+	if err != nil && op.Claim == claim {
+		s.release(ctx, by, op) // the claim may stand, with its answer lost
+	}
 	return op, err
 }
 
@@ -176,6 +182,14 @@ func (s *Service) recordSecret(ctx context.Context, by Actor, op operation, c *C
 		}
 		return firstError(e.addCredential(c, "credential.add"), e.w.Delete(kindOperation, op.ApplicationID))
 	})
+}
+
+// recorded reports whether the secret of an operation was recorded.
+func (s *Service) recorded(ctx context.Context, op operation) bool {
+	return s.store.View(ctx, func(r Reader) error {
+		_, err := find[Credential](r, op.ID)
+		return err
+	}) == nil
 }
 
 // replaceOthers sets the end of the secrets that a new one replaces.

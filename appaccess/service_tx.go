@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -150,9 +151,11 @@ func (l *look) subscription(id string) (Subscription, error) {
 	return v, err
 }
 
-// credentials are all of an application.
+// credentials are all of an application, oldest first.
 func (l *look) credentials(applicationID string) ([]Credential, error) {
-	return all[Credential](l, Query{Index: byApplication, Value: applicationID})
+	found, err := all[Credential](l, Query{Index: byApplication, Value: applicationID})
+	slices.SortStableFunc(found, func(a, b Credential) int { return a.Created.Compare(b.Created) })
+	return found, err
 }
 
 // write is put for what has no revision of its own to look after.

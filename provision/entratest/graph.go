@@ -91,7 +91,7 @@ func (e *graphError) reply(t *Tenant, h http.Header) graphReply {
 
 // serveGraph answers below /v1.0. path is still escaped.
 func (t *Tenant) serveGraph(w http.ResponseWriter, r *http.Request, path []string) {
-	body, bodyFailed := graphBody(w, r)
+	body, bodyFailed := t.graphBody(w, r)
 	c := &graphCall{t: t, method: r.Method, query: r.URL.Query(), header: r.Header, body: body, self: r.URL.EscapedPath()}
 	reply, cut := t.answer(c, r, path, bodyFailed)
 	if cut {
@@ -135,6 +135,9 @@ func (t *Tenant) answer(c *graphCall, r *http.Request, path []string, failed *gr
 	if failed == nil && path[0] == "beta" {
 		failed = unknown("the beta endpoint")
 	}
+	if hasJSON(c.body) && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		t.misuse("%s %s: the body is not labelled application/json", r.Method, r.URL.Path)
+	}
 	c.caller = caller
 	c.path, failed = parsePath(path[1:], failed)
 	if failed == nil && len(c.path) == 1 && c.path[0].name == "$batch" {
@@ -164,6 +167,7 @@ func (t *Tenant) operate(req Request, h http.Header, do func() (graphReply, *gra
 		}
 	}
 	f := t.fault(req)
+	t.pace(req, f)
 	e := Entry{Request: req, Fault: f.Kind}
 	defer func() {
 		e.Status = reply.status
@@ -207,13 +211,16 @@ func (f Fault) graphError() *graphError {
 // maxBody bounds a request's body, before and after decompression.
 const maxBody = 4 << 20
 
-func graphBody(w http.ResponseWriter, r *http.Request) ([]byte, *graphError) {
+func (t *Tenant) graphBody(w http.ResponseWriter, r *http.Request) ([]byte, *graphError) {
 	var in io.Reader = http.MaxBytesReader(w, r.Body, maxBody)
 	switch enc := r.Header.Get("Content-Encoding"); enc {
 	case "", "identity":
 	case "gzip":
 		zr, err := gzip.NewReader(in)
 		if err != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.misuse("%s %s: the body is labelled gzip and is not", r.Method, r.URL.Path)
 			return nil, refuse(http.StatusBadRequest, "BadRequest", "The request body is labelled gzip and is not.")
 		}
 		in = io.LimitReader(zr, maxBody)
@@ -294,6 +301,11 @@ func parseKey(s string) (key, val string, ok bool) {
 func (c *graphCall) run() (graphReply, *graphError) {
 	c.v = c.t.replica()
 	c.t.purge()
+	for i, s := range c.path {
+		if s.key != "" && i > 0 && s.name != "federatedIdentityCredentials" {
+			return graphReply{}, c.unknown()
+		}
+	}
 	switch c.path[0].name {
 	case "applications":
 		return c.applications()

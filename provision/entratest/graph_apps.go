@@ -22,9 +22,6 @@ func (c *graphCall) applications() (graphReply, *graphError) {
 	rest := c.path[1:]
 	if head.key == "" {
 		head, rest = segment{key: "id", val: c.path[1].name}, c.path[2:]
-		if c.path[1].key != "" {
-			return graphReply{}, c.unknown()
-		}
 	}
 	if head.key != "id" && head.key != "appId" && head.key != "uniqueName" {
 		return graphReply{}, refuse(http.StatusBadRequest, "BadRequest", "The key '%s' is not one of applications.", head.key)
@@ -208,6 +205,9 @@ func (c *graphCall) belowApplication(a *application, rest []segment) (graphReply
 		}
 		return c.removePassword(a)
 	case "federatedIdentityCredentials":
+		if rest[0].key != "" { // (name='...') is a credential, not the collection
+			return c.federatedCredentials(a, rest)
+		}
 		return c.federatedCredentials(a, rest[1:])
 	case "owners":
 		return c.owners(a.owners, rest[1:], func(owners []string) *graphError {

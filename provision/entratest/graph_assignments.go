@@ -52,7 +52,7 @@ func (c *graphCall) assign(sp *servicePrincipal) (graphReply, *graphError) {
 		return graphReply{}, denied()
 	}
 	if resource == nil {
-		return graphReply{}, bad("Specified resourceId was not found.").about("InvalidUpdate", "resourceId")
+		return graphReply{}, resourceMissing()
 	}
 	principal := c.v.principal(in.PrincipalID)
 	if principal == nil {
@@ -66,6 +66,10 @@ func (c *graphCall) assign(sp *servicePrincipal) (graphReply, *graphError) {
 		return graphReply{}, bad("Permission being assigned was not found on application '%s'.", resource.AppID).about("InvalidUpdate", "appRoleId")
 	}
 	return c.storeAssignment(principal, resource, in.AppRoleID)
+}
+
+func resourceMissing() *graphError {
+	return bad("Specified resourceId was not found.").about("InvalidUpdate", "resourceId")
 }
 
 func (c *graphCall) storeAssignment(principal, resource *servicePrincipal, roleID string) (graphReply, *graphError) {

@@ -37,6 +37,9 @@ func (c *graphCall) servicePrincipals() (graphReply, *graphError) {
 		if !c.mayList() && !c.mayReadAssignments() {
 			return graphReply{}, denied()
 		}
+		if c.method == http.MethodPost && c.t.newest().principal(head.val) != nil && c.t.rng.IntN(2) == 0 {
+			return graphReply{}, resourceMissing() // lag has two faces here
+		}
 		return graphReply{}, notFound(head.val)
 	}
 	if len(rest) == 0 {

@@ -132,7 +132,11 @@ func setUniqueName(t *Tenant, a *application, raw json.RawMessage) *graphError {
 	case a.UniqueName != nil:
 		return bad("Property 'uniqueName' is immutable once it is set.").about("Immutable", "uniqueName")
 	case t.store.byUniqueName[*v] != "":
-		return bad("Another object with the same value for property uniqueName already exists.").about("ObjectConflict", "uniqueName")
+		failed := bad("Another object with the same value for property uniqueName already exists.").about("ObjectConflict", "uniqueName")
+		if t.cfg.Lag.Max > 0 && t.rng.IntN(4) == 0 { // both are seen; a calm tenant always gives the first
+			failed.code = "ObjectConflict"
+		}
+		return failed
 	}
 	a.UniqueName = v
 	return nil

@@ -3,6 +3,7 @@ package entratest
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Counts are the requests that a tenant has met.
@@ -14,6 +15,7 @@ type Counts struct {
 	Tokens   int // requests to the token and managed identity endpoints
 	Keys     int // requests for signing keys
 	Faults   int // faults that were put in
+	Early    int // operations sent again by their caller before the Retry-After that they were given was over
 }
 
 // Entry is one request in the log, with its answer. It holds no secret.
@@ -44,6 +46,7 @@ type record struct {
 	misuses  []string
 	misuse   func(string)
 	reported map[string]bool
+	held     map[string]time.Time // throttled operation: when it may be tried again
 }
 
 // Counts returns the counters so far.
@@ -92,6 +95,26 @@ func (t *Tenant) misuse(format string, args ...any) {
 	if r.misuse != nil {
 		r.misuse(text)
 	}
+}
+
+// pace counts an operation that comes before its Retry-After is over, and
+// remembers one that is throttled now. The caller holds mu.
+func (t *Tenant) pace(req Request, f Fault) {
+	r := &t.record
+	key := req.AppID + " " + req.Method + " " + req.Path
+	if until, ok := r.held[key]; ok {
+		if t.now().Before(until) {
+			r.counts.Early++
+		}
+		delete(r.held, key)
+	}
+	if f.Kind != Throttle {
+		return
+	}
+	if r.held == nil || len(r.held) > 4096 {
+		r.held = map[string]time.Time{}
+	}
+	r.held[key] = t.now().Add(time.Duration(f.retryAfter()) * time.Second)
 }
 
 // note logs an answered request. The caller holds mu.

@@ -81,7 +81,7 @@ func (c *graphCall) list(all []entity) (graphReply, *graphError) {
 	}
 	counted := c.query.Get("$count") == "true"
 	if counted && !eventual {
-		return graphReply{}, unsupportedQuery()
+		return graphReply{}, c.unsupportedQuery()
 	}
 	if c.query.Has("$filter") {
 		f, failed := parseFilter(c.query.Get("$filter"))
@@ -89,14 +89,15 @@ func (c *graphCall) list(all []entity) (graphReply, *graphError) {
 			return graphReply{}, failed
 		}
 		if f.advanced && !(eventual && counted) {
-			return graphReply{}, unsupportedQuery()
+			return graphReply{}, c.unsupportedQuery()
 		}
 		all = slices.DeleteFunc(slices.Clone(all), func(e entity) bool { return !f.match(e) })
 	}
 	return c.page(all, counted)
 }
 
-func unsupportedQuery() *graphError {
+func (c *graphCall) unsupportedQuery() *graphError {
+	c.t.misuse("%s %s: an advanced query without ConsistencyLevel: eventual", c.method, c.self)
 	return refuse(http.StatusBadRequest, "Request_UnsupportedQuery",
 		"The specified query is not supported without the header ConsistencyLevel: eventual and $count=true.")
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/metric"
 )
@@ -161,7 +160,7 @@ func (c *Catalog) Snapshot() *Snapshot {
 // without an error, with its Refusal. The error is [ErrUnavailable]: nobody can
 // tell now.
 func (c *Catalog) Client(ctx context.Context, appID string) (ClientState, error) {
-	if len(appID) > MaxIndexValue || !utf8.ValidString(appID) {
+	if validText("appID", appID, MaxIndexValue) != nil {
 		return ClientState{Refusal: UnknownClient}, nil
 	}
 	st, known, err := c.clients.get(ctx, appID)

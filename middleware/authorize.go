@@ -15,10 +15,9 @@ type decision struct {
 	failure
 	route      *route
 	credential CredentialKind
-	open       bool      // passes without a credential
-	principal  Principal // zero unless a credential passes
-	verified   verified  // the token, if it is genuine, also where it is refused
-	key        appaccess.KeyState
+	open       bool          // passes without a credential
+	cached     bool          // the token had been checked before
+	caller     caller        // of a genuine credential; without a product if that was refused
 	retry      time.Duration // of a 503
 }
 
@@ -82,7 +81,7 @@ func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, n
 	if !f.ok() {
 		return f
 	}
-	d.verified = v
+	d.caller, d.cached = caller{token: v.token, api: r.api}, v.cached
 	return g.grants(ctx, v.token, p, r, d)
 }
 
@@ -103,7 +102,7 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 		}
 		if f.ok() {
 			if d != nil {
-				d.principal = tokenPrincipal(t, pr, r, client)
+				d.caller.product, d.caller.client = pr, client
 			}
 			return f
 		}
@@ -173,18 +172,6 @@ func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appacce
 	return known, failure{}
 }
 
-func tokenPrincipal(t *token, pr *product, r *route, client *appaccess.ClientState) Principal {
-	p := Principal{
-		Credential: TokenCredential, Product: pr.id, API: r.api,
-		TenantID: t.tid, ClientID: t.client(), ObjectID: t.oid, Subject: t.sub, TokenID: t.uti,
-		Expires: time.Unix(t.exp, 0), roles: t.roles,
-	}
-	if client != nil {
-		p.ApplicationID, p.ApplicationName, p.OwnerID = client.ApplicationID, client.Name, client.OwnerID
-	}
-	return p
-}
-
 // key decides on the subscription key.
 func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time, d *decision) failure {
 	switch {
@@ -208,12 +195,17 @@ func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time,
 	case !k.Expires.IsZero() && !now.Before(k.Expires):
 		return unauthorized(SubscriptionKeyInvalid, "subscription "+k.SubscriptionID, "expired", "after "+second(now.Unix()))
 	}
-	d.key = k
-	return d.reach(k, r)
+	who := caller{key: &k, api: r.api}
+	f := who.reach(r)
+	if d.caller.token == nil || f.ok() {
+		d.caller = who
+	}
+	return f
 }
 
 // reach looks for a product of the route that a subscription's scope reaches.
-func (d *decision) reach(k appaccess.KeyState, r *route) failure {
+func (c *caller) reach(r *route) failure {
+	k := c.key
 	best := unauthorized(SubscriptionKeyInvalid, "scope", string(k.Scope), "one that reaches this API")
 	wide := k.Scope == appaccess.AllAPIs || r.api != "" && isScope(k.Scope, "/apis/", r.api)
 	for _, pr := range r.products {
@@ -223,10 +215,7 @@ func (d *decision) reach(k appaccess.KeyState, r *route) failure {
 			best = forbidden(ProductSuspended, "product", pr.id+" is suspended", "not suspended")
 			best.product = pr.id
 		default:
-			d.principal = Principal{
-				Credential: KeyCredential, Product: pr.id, API: r.api, OwnerID: k.OwnerID,
-				SubscriptionID: k.SubscriptionID, SubscriptionName: k.Name, PrimaryKey: k.Primary,
-			}
+			c.product = pr
 			return failure{}
 		}
 	}

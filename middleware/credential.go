@@ -108,7 +108,7 @@ func redact(r *http.Request, name string) {
 // context, and without the credentials that must not reach it.
 func (g *Gate) forward(r *http.Request, c *credentials, d *decision) *http.Request {
 	out := g.principalOnly(r, d)
-	keep := d.principal.Credential
+	keep := d.caller.kind()
 	if g.cfg.RemoveCredentials {
 		keep = ""
 	}
@@ -123,10 +123,10 @@ func (g *Gate) forward(r *http.Request, c *credentials, d *decision) *http.Reque
 // principalOnly is the request with the principal in its context, and nothing
 // else changed.
 func (g *Gate) principalOnly(r *http.Request, d *decision) *http.Request {
-	if d.principal.Credential == "" {
+	if d.caller.product == nil {
 		return r
 	}
-	return r.WithContext(&principalContext{r.Context(), d.principal})
+	return r.WithContext(&callerContext{r.Context(), d.caller})
 }
 
 func (g *Gate) strip(r, out *http.Request, c *credentials, dropToken, dropKey bool) *http.Request {

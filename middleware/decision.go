@@ -82,35 +82,21 @@ func (g *Gate) Explain(r *http.Request) Decision {
 func (d *decision) public(now time.Time, reportOnly bool) Decision {
 	out := Decision{
 		Allowed: d.ok(), ReportOnly: reportOnly, Status: d.status, Reason: d.reason, Credential: d.credential,
-		Product: d.product, Detail: Detail{d.field, d.got, d.want}, Cached: d.verified.cached,
+		Product: d.product, Detail: Detail{d.field, d.got, d.want}, Cached: d.cached,
 		RetryAfter: d.retry, Time: now,
 	}
 	if d.route != nil {
 		out.API = d.route.api
 	}
+	if d.caller.kind() != NoCredential {
+		p := d.caller.principal()
+		out.Principal = &p
+	}
 	switch {
 	case d.open:
 		out.Reason = Open
 	case d.ok():
-		p := d.principal
-		out.Reason, out.Product, out.Principal = Allowed, p.Product, &p
-	default:
-		out.Principal = d.known()
+		out.Reason, out.Product = Allowed, out.Principal.Product
 	}
 	return out
-}
-
-// known is the holder of a genuine credential that was refused.
-func (d *decision) known() *Principal {
-	switch {
-	case d.credential == TokenCredential && d.verified.token != nil:
-		p := tokenPrincipal(d.verified.token, &product{}, d.route, nil)
-		return &p
-	case d.credential == KeyCredential && d.key.SubscriptionID != "":
-		return &Principal{
-			Credential: KeyCredential, SubscriptionID: d.key.SubscriptionID, SubscriptionName: d.key.Name,
-			PrimaryKey: d.key.Primary, OwnerID: d.key.OwnerID, API: d.route.api,
-		}
-	}
-	return nil
 }

@@ -124,8 +124,8 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, 
 		redact(r, g.cfg.KeyQuery)
 	}
 	d := g.judge(r, &c, find)
-	if g.uses != nil && d.principal.Credential == KeyCredential {
-		g.uses.note(d.principal.SubscriptionID, g.cfg.Now())
+	if g.uses != nil && d.ok() && d.caller.key != nil {
+		g.uses.note(d.caller.key.SubscriptionID, g.cfg.Now())
 	}
 	if g.observer != nil {
 		g.observer.observe(r, &d)

@@ -102,7 +102,7 @@ func (o *observer) observe(r *http.Request, d *decision) {
 		o.usage.count(&rec)
 	}
 	if o.meters != nil {
-		o.meters.count(r.Context(), &rec, d.verified.token != nil)
+		o.meters.count(r.Context(), &rec, d.caller.token != nil)
 	}
 	if o.span {
 		if s := trace.SpanFromContext(r.Context()); s.IsRecording() {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,45 +78,72 @@ var (
 	errSize       = &malformed{"token", "at most 16 KiB"}
 	errParts      = &malformed{"token", "three parts of base64url (a signed JWT, compact)"}
 	errEncoding   = &malformed{"token", "canonical base64url without padding"}
+	errAlgorithm  = &malformed{"alg", "one of the configured algorithms"}
 	errHeaderSize = &malformed{"header", "at most 2 KiB"}
-	errClaimsSize = &malformed{"claims", "at most 8 KiB, 100 members, 8 levels"}
-	errHeaderJSON = &malformed{"header", "one JSON object, UTF-8, no name twice"}
-	errClaimsJSON = &malformed{"claims", "one JSON object, UTF-8, no name twice"}
+	errClaimsSize = &malformed{"claims", "at most 8 KiB and 8 levels"}
+	errHeaderJSON = &malformed{"header", "one JSON object of at most 100 members, UTF-8, no name twice"}
+	errClaimsJSON = &malformed{"claims", "one JSON object of at most 100 members, UTF-8, no name twice"}
 )
 
 // parse decodes a compact JWT strictly, before any cryptography: exact names
 // and types, no duplicates, bounded size, number and depth. It checks the
-// header's rules but the algorithm, and no claim's value.
-func parse(raw string) (*token, *malformed) {
-	if len(raw) > maxToken {
-		return nil, errSize
+// header's rules, and no claim's value.
+func parse(raw string, algorithms ...string) (*token, *malformed) {
+	c, err := split(raw)
+	if err != nil {
+		return nil, err
 	}
-	header, rest, ok1 := strings.Cut(raw, ".")
-	claims, sig, ok2 := strings.Cut(rest, ".")
-	if !ok1 || !ok2 || header == "" || claims == "" || sig == "" || strings.IndexByte(sig, '.') >= 0 {
-		return nil, errParts
+	return c.decode(algorithms, nil)
+}
+
+// compact is the three parts of a token.
+type compact struct{ header, claims, signature, signed string }
+
+// split takes a token apart and bounds its size.
+func split(raw string) (compact, *malformed) {
+	if len(raw) > maxToken {
+		return compact{}, errSize
+	}
+	first, last := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
+	if first <= 0 || last <= first+1 || last == len(raw)-1 || strings.IndexByte(raw[first+1:last], '.') >= 0 {
+		return compact{}, errParts
 	}
 	// encoding/base64 skips line ends, also when it is strict.
 	if strings.IndexByte(raw, '\n') >= 0 || strings.IndexByte(raw, '\r') >= 0 {
-		return nil, errEncoding
+		return compact{}, errEncoding
 	}
-	if base64.RawURLEncoding.DecodedLen(len(header)) > maxHeader {
-		return nil, errHeaderSize
+	c := compact{raw[:first], raw[first+1 : last], raw[last+1:], raw[:last]}
+	if base64.RawURLEncoding.DecodedLen(len(c.header)) > maxHeader {
+		return compact{}, errHeaderSize
 	}
-	if base64.RawURLEncoding.DecodedLen(len(claims)) > maxClaims {
-		return nil, errClaimsSize
+	if base64.RawURLEncoding.DecodedLen(len(c.claims)) > maxClaims {
+		return compact{}, errClaimsSize
 	}
+	return c, nil
+}
+
+// knownHeader is the header of a genuine token. Entra's tokens that one key
+// signed have it in common, so that it need not be decoded each time.
+type knownHeader struct{ raw, alg, kid string }
+
+// decode decodes the parts; known may be nil.
+func (c *compact) decode(algorithms []string, known *knownHeader) (*token, *malformed) {
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
-	t := &token{signed: raw[:len(header)+1+len(claims)]}
-	if err := d.header(header, t); err != nil {
+	t := &token{signed: c.signed}
+	if known != nil && known.raw == c.header {
+		t.alg, t.kid = known.alg, known.kid
+	} else if err := d.header(c.header, t); err != nil {
 		return nil, err
 	}
-	if err := d.claims(claims, t); err != nil {
+	if !slices.Contains(algorithms, t.alg) {
+		return nil, errAlgorithm
+	}
+	if err := d.claims(c.claims, t); err != nil {
 		return nil, err
 	}
 	var err error
-	if t.signature, err = strictBase64.DecodeString(sig); err != nil {
+	if t.signature, err = strictBase64.DecodeString(c.signature); err != nil {
 		return nil, errEncoding
 	}
 	return t, nil
@@ -125,10 +153,11 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 
 // decoder holds the buffers of one decode.
 type decoder struct {
-	part []byte // a decoded part
-	text string // the same, immutable: what a token's strings are parts of
-	in   bytes.Buffer
-	json *jsontext.Decoder
+	encoded []byte
+	part    []byte // the same, decoded
+	text    string // the same, immutable: what a token's strings are parts of
+	in      bytes.Buffer
+	json    *jsontext.Decoder
 }
 
 var decoders = sync.Pool{New: func() any {
@@ -139,15 +168,16 @@ var decoders = sync.Pool{New: func() any {
 // the one given.
 func (d *decoder) open(part string, invalid *malformed) *malformed {
 	var err error
-	if d.part, err = strictBase64.AppendDecode(d.part[:0], []byte(part)); err != nil {
+	d.encoded = append(d.encoded[:0], part...)
+	if d.part, err = strictBase64.AppendDecode(d.part[:0], d.encoded); err != nil {
 		return errEncoding
 	}
-	if !shallow(d.part) {
+	// Counting colons costs nothing, counting members a little.
+	if bytes.Count(d.part, colon) > maxMembers && members(d.part) > maxMembers {
 		return invalid
 	}
 	d.text = string(d.part)
-	d.in.Reset()
-	d.in.Write(d.part)
+	d.in = *bytes.NewBuffer(d.part)
 	d.json.Reset(&d.in, jsontext.AllowDuplicateNames(false), jsontext.AllowInvalidUTF8(false))
 	if tok, err := d.json.ReadToken(); err != nil || tok.Kind() != '{' {
 		return invalid
@@ -155,37 +185,48 @@ func (d *decoder) open(part string, invalid *malformed) *malformed {
 	return nil
 }
 
-// shallow reports whether JSON text stays within the limits of depth and
-// number, without decoding it.
-func shallow(text []byte) bool {
-	depth, members, quoted := 0, 0, false
+var colon = []byte{':'}
+
+// members counts the members of all objects in JSON text, without decoding it.
+func members(text []byte) int {
+	n, quoted := 0, false
 	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if quoted {
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				quoted = false
-			}
-			continue
-		}
-		switch c {
-		case '"':
-			quoted = true
-		case '{', '[':
-			depth++
-		case '}', ']':
-			depth--
-		case ':':
-			members++
-		}
-		if depth > maxDepth || members > maxMembers {
-			return false
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == ':' && !quoted:
+			n++
 		}
 	}
-	return true
+	return n
 }
+
+// skip passes over a value that is not looked at, unless it is too deep.
+func (d *decoder) skip() error {
+	outer := d.json.StackDepth()
+	for {
+		if d.json.StackDepth()-outer > maxDepth {
+			return errDepth
+		}
+		switch d.json.PeekKind() {
+		case '{', '[', '}', ']':
+			if _, err := d.json.ReadToken(); err != nil {
+				return err
+			}
+		default:
+			if err := d.json.SkipValue(); err != nil {
+				return err
+			}
+		}
+		if d.json.StackDepth() == outer {
+			return nil
+		}
+	}
+}
+
+var errDepth = errors.New("depth")
 
 // next reads the next member's name, or reports the end of the object and of
 // the text.
@@ -219,12 +260,12 @@ var errType = errors.New("type")
 
 // str reads a string.
 func (d *decoder) str() (string, error) {
-	if d.json.PeekKind() != '"' {
-		return "", errType
-	}
 	v, err := d.value()
 	if err != nil {
 		return "", err
+	}
+	if v[0] != '"' {
+		return "", errType
 	}
 	if strings.IndexByte(v, '\\') < 0 {
 		return v[1 : len(v)-1], nil
@@ -268,9 +309,6 @@ const lastSecond = 253402300799
 // seconds reads a NumericDate: here a whole number of seconds from 1970 to
 // 9999, as Entra writes it.
 func (d *decoder) seconds() (int64, error) {
-	if d.json.PeekKind() != '0' {
-		return 0, errType
-	}
 	v, err := d.value()
 	if err != nil {
 		return 0, err
@@ -311,7 +349,7 @@ func (d *decoder) header(part string, t *token) *malformed {
 			if lookalike(name, headerNames) {
 				return errHeaderJSON
 			}
-			err = d.json.SkipValue()
+			err = d.skip()
 		}
 		if err != nil {
 			return badMember(name, err, errHeaderJSON)
@@ -331,15 +369,12 @@ func (d *decoder) header(part string, t *token) *malformed {
 // claims decodes the claims that a gate looks at. Others are ignored.
 func (d *decoder) claims(part string, t *token) *malformed {
 	if err := d.open(part, errClaimsJSON); err != nil {
-		if err == errClaimsJSON && !shallow(d.part) {
-			return errClaimsSize
-		}
 		return err
 	}
 	for {
 		name, more, err := d.next()
 		if err != nil {
-			return errClaimsJSON
+			return badMember("", err, errClaimsJSON)
 		}
 		if !more {
 			return nil
@@ -396,16 +431,16 @@ func (d *decoder) claim(name string, t *token) (err error) {
 		t.iat, err = d.seconds()
 		has = hasIat
 	case "scp":
-		err = d.json.SkipValue()
+		err = d.skip()
 		has = hasScp
 	case "nonce":
-		err = d.json.SkipValue()
+		err = d.skip()
 		has = hasNonce
 	default:
 		if lookalike(name, claimNames) {
 			return errLookalike
 		}
-		err = d.json.SkipValue()
+		err = d.skip()
 	}
 	t.present |= has
 	return err
@@ -442,7 +477,9 @@ func lookalike(name string, names []string) bool {
 
 func badMember(name string, err error, syntax *malformed) *malformed {
 	switch {
-	case errors.Is(err, errType):
+	case errors.Is(err, errDepth):
+		return errClaimsSize
+	case name != "" && errors.Is(err, errType):
 		return &malformed{name, "has another type or range"}
 	case errors.Is(err, errLookalike):
 		return &malformed{"claims", "a name that differs from a known one by case, or is not ASCII"}

@@ -1,0 +1,206 @@
+package middleware_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+// nowhere is a ResponseWriter that costs nothing.
+type nowhere struct {
+	header http.Header
+	status int
+}
+
+func (w *nowhere) Header() http.Header         { return w.header }
+func (w *nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (w *nowhere) WriteHeader(status int)      { w.status = status }
+
+var nothing = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+
+// measure sends requests round robin and checks the status of each.
+func measure(b *testing.B, h http.Handler, status int, requests ...*http.Request) {
+	b.Helper()
+	send := func(w *nowhere, r *http.Request) {
+		clear(w.header)
+		w.status = 200
+		h.ServeHTTP(w, r)
+		if w.status != status {
+			b.Fatalf("answered %d, not %d", w.status, status)
+		}
+	}
+	for _, r := range requests[:min(len(requests), 2)] { // fetches the keys
+		send(&nowhere{header: http.Header{}}, r)
+	}
+	b.ReportAllocs()
+	w := &nowhere{header: http.Header{}}
+	n := 0
+	for b.Loop() {
+		send(w, requests[n%len(requests)])
+		n++
+	}
+	b.ReportMetric(floors(b, func() {
+		send(w, requests[n%len(requests)])
+		n++
+	}), "floors")
+}
+
+// floors is how often the floor fits into f: the best of many short runs of
+// both in turn, so that a busy machine slows down both or neither.
+func floors(b *testing.B, f func()) float64 {
+	b.Helper()
+	verify := floor(b)
+	best := func(least time.Duration, times int, f func()) time.Duration {
+		start := time.Now()
+		for range times {
+			f()
+		}
+		return min(least, time.Since(start)/time.Duration(times))
+	}
+	mine, theirs := time.Hour, time.Hour
+	for range 60 {
+		mine, theirs = best(mine, 16, f), best(theirs, 16, verify)
+	}
+	return float64(mine) / float64(theirs)
+}
+
+// floor verifies one token with crypto/rsa alone.
+func floor(b *testing.B) func() {
+	token := mint(b, entraLike(nil))
+	dot := strings.LastIndexByte(token, '.')
+	sig, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
+	require.NoError(b, err)
+	signed := []byte(token[:dot])
+	return func() {
+		sum := sha256.Sum256(signed)
+		if err := rsa.VerifyPKCS1v15(&testKeys()[0].PublicKey, crypto.SHA256, sum[:], sig); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func parallel(b *testing.B, h http.Handler, r *http.Request) {
+	b.Helper()
+	h.ServeHTTP(&nowhere{header: http.Header{}}, r)
+	b.RunParallel(func(pb *testing.PB) {
+		w := &nowhere{header: http.Header{}}
+		for pb.Next() {
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
+func bearerRequest(token string) *http.Request {
+	return request("/echo/resource?param1=sample", "Authorization", "Bearer "+token)
+}
+
+// entraLike are claims of the size that Entra's have.
+func entraLike(changes object) object {
+	c := claims(object{
+		"aio": strings.Repeat("k2RgYFgf", 6), "azpacr": "1", "rh": "1.AXXXtEyZmZmZmZ.", "xms_ftd": strings.Repeat("x", 43),
+		"oid": "99998888-7777-6666-5555-444433332222", "sub": "99998888-7777-6666-5555-444433332222", "uti": "AbCdEfGhIjKlMnOpQrStAA",
+	})
+	for k, v := range changes {
+		c[k] = v
+	}
+	return c
+}
+
+// BenchmarkFloorRSA2048 is what no check of an unseen token can do without:
+// one hash and one RSA-2048 verification of a token.
+func BenchmarkFloorRSA2048(b *testing.B) {
+	verify := floor(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		verify()
+	}
+}
+
+// unseen are more tokens than the gate of the benchmark remembers.
+func unseen(b *testing.B, n int) []*http.Request {
+	var out []*http.Request
+	for i := range n {
+		out = append(out, bearerRequest(mint(b, entraLike(object{"uti": fmt.Sprintf("u%021d", i)}))))
+	}
+	return out
+}
+
+func BenchmarkGateFirstSeen(b *testing.B) {
+	for name, cfg := range both(b) {
+		b.Run(name, func(b *testing.B) {
+			cfg.CacheSize = 8
+			measure(b, open(b, cfg).Wrap(nothing), 200, unseen(b, 256)...)
+		})
+	}
+}
+
+// both are the two modes.
+func both(testing.TB) map[string]middleware.Config {
+	static := config(newEntra())
+	static.APIs = []appaccess.API{{ID: "echo", Path: "/echo"}}
+	static.Products[0].APIs, static.Products[0].Keys = []string{"echo"}, true
+	static.Subscriptions = []appaccess.Subscription{{
+		ID: "s1", Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimarySum: appaccess.SumKey("key-starter"),
+	}}
+	return map[string]middleware.Config{"static": static, "managed": managed(newEntra(), newCatalog())}
+}
+
+func BenchmarkGateSeen(b *testing.B) {
+	for name, cfg := range both(b) {
+		b.Run(name, func(b *testing.B) {
+			measure(b, open(b, cfg).Wrap(nothing), 200, bearerRequest(mint(b, entraLike(nil))))
+		})
+		b.Run(name+"/parallel", func(b *testing.B) {
+			parallel(b, open(b, cfg).Wrap(nothing), bearerRequest(mint(b, entraLike(nil))))
+		})
+	}
+}
+
+func BenchmarkGateSubscriptionKey(b *testing.B) {
+	for name, cfg := range both(b) {
+		r := request("/echo/resource?param1=sample", "Ocp-Apim-Subscription-Key", "key-starter")
+		b.Run(name, func(b *testing.B) { measure(b, open(b, cfg).Wrap(nothing), 200, r) })
+		b.Run(name+"/parallel", func(b *testing.B) { parallel(b, open(b, cfg).Wrap(nothing), r) })
+	}
+}
+
+func BenchmarkGateRefuse(b *testing.B) {
+	h := open(b, both(b)["static"]).Wrap(nothing)
+	members := object{}
+	for i := range 120 {
+		members[fmt.Sprintf("m%d", i)] = i
+	}
+	for _, tc := range []struct {
+		name   string
+		status int
+		r      *http.Request
+	}{
+		{"before-claims/no-credential", 401, request("/echo")},
+		{"before-claims/garbage", 401, bearerRequest("garbage")},
+		{"before-claims/too-large", 401, bearerRequest(strings.Repeat("a", 1<<20))},
+		{"before-claims/dots", 401, bearerRequest(strings.Repeat(".", 1<<20))},
+		{"before-claims/alg-none", 401, bearerRequest(sign(b, testKeys()[0], object{"alg": "none", "typ": "JWT", "kid": "k1"}, entraLike(nil)))},
+		{"before-claims/kid-missing", 401, bearerRequest(sign(b, testKeys()[0], object{"alg": "RS256", "typ": "JWT"}, entraLike(nil)))},
+		{"before-claims/8-KiB", 401, bearerRequest(mint(b, entraLike(object{"x": strings.Repeat("x", 9<<10)})))},
+		{"before-claims/wrong-key", 401, request("/echo", "Ocp-Apim-Subscription-Key", "wrong")},
+		{"before-claims/path", 400, request("/echo/../x")},
+		{"after-claims/members", 401, bearerRequest(mint(b, entraLike(members)))},
+		{"after-claims/issuer", 401, bearerRequest(mint(b, entraLike(object{"iss": "https://login.test/x/v2.0"})))},
+		{"after-claims/audience", 401, bearerRequest(mint(b, entraLike(object{"aud": "x"})))},
+		{"after-claims/expired", 401, bearerRequest(mint(b, entraLike(object{"exp": 1})))},
+		{"after-claims/unknown-key", 401, bearerRequest(sign(b, testKeys()[1], object{"alg": "RS256", "typ": "JWT", "kid": "k9"}, entraLike(nil)))},
+	} {
+		b.Run(tc.name, func(b *testing.B) { measure(b, h, tc.status, tc.r) })
+	}
+}

@@ -63,6 +63,8 @@ func classify(err error, s situation) verdict {
 	switch {
 	case api.Status == http.StatusTooManyRequests:
 		return isThrottle
+	case api.Status == http.StatusNotImplemented:
+		return isPermanent
 	case api.Status >= 500, api.Status == http.StatusRequestTimeout:
 		return isUnknown
 	case api.has("Directory_ConcurrencyViolation"), api.Status == http.StatusFailedDependency:
@@ -92,8 +94,11 @@ func classify(err error, s situation) verdict {
 			return lagIf(s.fresh)
 		}
 	case opUnassign:
-		if api.says("EntitlementGrant being updated or deleted is not found") {
-			return goneIf(s.fresh)
+		if api.says("EntitlementGrant being updated or deleted is not found") || api.Status == http.StatusNotFound {
+			if s.fresh {
+				return isStale // an older grant was seen, or this one lags behind
+			}
+			return isDone
 		}
 	case opRemoveSecret:
 		if api.says("No password credential found") {
@@ -105,7 +110,7 @@ func classify(err error, s situation) verdict {
 		return isRefused
 	case api.Status == http.StatusNotFound:
 		switch s.op {
-		case opUnassign, opRemoveSecret, opUnfederate, opDelete, opRestore:
+		case opRemoveSecret, opUnfederate, opDelete, opRestore:
 			return goneIf(s.fresh)
 		case opRead:
 			return isGone

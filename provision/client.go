@@ -147,6 +147,9 @@ func (r *run) permissions(o *object, have []RequiredAccess) ([]RequiredAccess, [
 	}
 	var changes []string
 	for _, g := range r.unwanted(o) {
+		if r.stillAsked(o, g) {
+			continue
+		}
 		if i := indexOf(access, g.ResourceAppID); i >= 0 && slices.Contains(access[i].Roles, g.RoleID) {
 			access[i].Roles = slices.DeleteFunc(access[i].Roles, func(id string) bool { return id == g.RoleID })
 			changes = append(changes, "without "+r.words(g))
@@ -171,6 +174,15 @@ func (r *run) permissions(o *object, have []RequiredAccess) ([]RequiredAccess, [
 	}
 	access = slices.DeleteFunc(access, func(a RequiredAccess) bool { return len(a.Roles)+len(a.Scopes) == 0 })
 	return access, changes
+}
+
+// stillAsked: of a grant that is not wanted as it is, the permission may be:
+// a product's service principal may be a new one, its application the same.
+func (r *run) stillAsked(o *object, g Grant) bool {
+	return !o.client.Absent && slices.ContainsFunc(o.client.Products, func(id string) bool {
+		p := r.products[id]
+		return p.app != nil && p.grant().ResourceAppID == g.ResourceAppID && p.grant().RoleID == g.RoleID
+	})
 }
 
 func indexOf(access []RequiredAccess, resourceAppID string) int {

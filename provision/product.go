@@ -75,11 +75,11 @@ func (r *run) nextOfProduct(o *object) *step {
 	}
 	if !slices.Contains(o.app.AccessTokenClaims, claimIDType) {
 		patch.AccessTokenClaims = ptr(append(slices.Clone(o.app.AccessTokenClaims), claimIDType))
-		words = append(words, "optional access-token claim "+claimIDType)
+		words = append(words, "add the optional access-token claim "+claimIDType)
 	}
 	if uri := identifierURI(o.app.AppID); !slices.Contains(o.app.IdentifierURIs, uri) {
 		patch.IdentifierURIs = ptr(append(slices.Clone(o.app.IdentifierURIs), uri))
-		words = append(words, "identifier URI "+uri)
+		words = append(words, "add the identifier URI "+uri)
 	}
 	if roles, word := o.mendedRoles(); word != "" {
 		patch.AppRoles = &roles
@@ -177,7 +177,7 @@ func (o *object) mendedRoles() ([]AppRole, string) {
 	roles := slices.Clone(o.app.AppRoles)
 	i := o.ownRole()
 	if i < 0 {
-		return append(roles, o.wantedRole(roleID(o.key))), "app role " + o.product.Role
+		return append(roles, o.wantedRole(roleID(o.key))), "add the app role " + o.product.Role
 	}
 	have := roles[i]
 	switch {

@@ -207,6 +207,7 @@ func (r *run) restore(ctx context.Context, o *object, deleted Application) error
 	}
 	r.askPrincipals(ctx, []*object{o})
 	r.readAssignments(ctx, []*object{o})
+	o.regrant = true // the grants may have gone with the service principal
 	return o.err
 }
 

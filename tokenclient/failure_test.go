@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -106,9 +107,19 @@ func TestOutageIsInvisibleWhileATokenLives(t *testing.T) {
 		clk.advance(30 * time.Second)
 	}
 	clk.advance(55 * time.Second)
-	require.Equal(t, "token-1", mustToken(t, s), "also when its end is near")
+	hang := make(chan struct{})
+	defer close(hang)
+	e.script(func(int, http.ResponseWriter, *http.Request) { <-hang })
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 10 { // nobody waits, also when its end is near and the endpoint hangs
+		token, err := s.Token(ended)
+		require.NoError(t, err)
+		require.Equal(t, "token-1", token.Reveal())
+	}
 	clk.advance(5 * time.Second)
-	mustFail(t, s)
+	_, err := s.Token(ended)
+	require.Error(t, err)
 }
 
 func TestRetryAfter(t *testing.T) {
@@ -211,7 +222,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"no type":         {body(`{"access_token":"t","expires_in":9}`), "Bearer"},
 		"expired":         {body(`{"access_token":"t","token_type":"Bearer","expires_in":0}`), "expires_in"},
 		"header splitter": {body(`{"access_token":"t\r\nX: y","token_type":"Bearer"}`), "characters"},
-		"huge":            {func(w http.ResponseWriter) { _, _ = io.WriteString(w, strings.Repeat(" ", 1<<20+1)) }, "larger than"},
+		"huge":            {endless, "larger than"},
 		"redirect":        {func(w http.ResponseWriter) { w.Header().Set("Location", "/elsewhere"); w.WriteHeader(307) }, "redirects"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -222,21 +233,37 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
+// endless writes until nobody reads.
+func endless(w http.ResponseWriter) {
+	for {
+		if _, err := io.WriteString(w, strings.Repeat(" ", 1<<16)); err != nil {
+			return
+		}
+	}
+}
+
 // A server that sends back what it was sent does not get it into our errors.
 func TestErrorsHoldNoSecret(t *testing.T) {
 	t.Parallel()
+	const hush = "p+ss w/rd&=~9"
 	for name, inHeader := range map[string]bool{"body": false, "header": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
-				echo := password + " " + r.PostForm.Encode() + " " + r.Header.Get("Authorization") + "\r\nforged=1" + strings.Repeat("x", 1<<16)
-				reply(w, 400, map[string]any{"error": "invalid_client " + password, "error_description": echo, "correlation_id": password})
+				_, basic, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+				echo := hush + " " + url.QueryEscape(hush) + " " + basic + "\r\nforged=1" + strings.Repeat("x", 1<<16)
+				reply(w, 400, map[string]any{"error": "invalid_client " + hush, "error_description": echo, "correlation_id": hush})
 			})
-			s := newClient(t, e, newClock(), func(cfg *tokenclient.Config) { cfg.SecretInHeader = inHeader }).Source(scope)
+			s := newClient(t, e, newClock(), func(cfg *tokenclient.Config) {
+				cfg.Credential, cfg.SecretInHeader = tokenclient.Secret(hush), inHeader
+			}).Source(scope)
 			err := mustFail(t, s)
 			text := fmt.Sprintf("%v %+v %#v %s", err, err, *err, err.LogValue())
-			assert.NotContains(t, text, password)
-			assert.NotContains(t, text, "cGE1NX") // the beginning of password in base64
+			assert.NotContains(t, text, hush)
+			assert.NotContains(t, text, url.QueryEscape(hush))
+			if _, basic, sent := strings.Cut(e.header(1).Get("Authorization"), " "); sent {
+				assert.NotContains(t, text, basic)
+			}
 			assert.NotContains(t, err.Error(), "\n")
 			assert.Less(t, len(err.Error()), 3000)
 			assert.Contains(t, text, "[secret]")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,11 +132,15 @@ func TestOneFetchForAll(t *testing.T) {
 
 func TestCancelledCallerStartsNothing(t *testing.T) {
 	t.Parallel()
-	e := newEndpoint(t, nil)
+	hang := make(chan struct{})
+	e := newEndpoint(t, func(int, http.ResponseWriter, *http.Request) { <-hang })
+	defer close(hang)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := newClient(t, e, nil, nil).Source(scope).Token(ctx)
+	s := newClient(t, e, nil, nil).Source(scope)
+	_, err := s.Token(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+	assert.True(t, s.Idle())
 	assert.Zero(t, e.count())
 }
 
@@ -182,7 +187,13 @@ func TestClose(t *testing.T) {
 		grantToken(w, n, 3600)
 	})
 	defer close(hang)
-	c := newClient(t, e, nil, nil)
+	var asked atomic.Int32
+	c := newClient(t, e, nil, func(cfg *tokenclient.Config) {
+		cfg.Credential = tokenclient.SecretFunc(func(context.Context) (string, error) {
+			asked.Add(1)
+			return password, nil
+		})
+	})
 	kept := c.Source(scope)
 	mustToken(t, kept)
 	waiting := make(chan error)
@@ -192,5 +203,6 @@ func TestClose(t *testing.T) {
 	require.ErrorIs(t, <-waiting, tokenclient.ErrClosed)
 	assert.Equal(t, "token-1", mustToken(t, kept), "what is fresh still serves")
 	require.ErrorIs(t, mustFail(t, c.Source("api://third/.default")), tokenclient.ErrClosed)
+	assert.EqualValues(t, 2, asked.Load(), "nothing begins after Close")
 	require.NoError(t, c.Close())
 }

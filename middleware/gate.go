@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Gate guards handlers. Make one with [New], share it among all handlers of a
@@ -176,7 +178,10 @@ func (g *Gate) current() *policy {
 // Ready returns nil once requests can be decided: the keys of every tenant are
 // there and not a day old, and in managed mode the catalog is ready. It waits
 // for a fetch that is under way, until the context ends.
-func (g *Gate) Ready(ctx context.Context) error {
+func (g *Gate) Ready(ctx context.Context) error { return g.ready(ctx, ctx) }
+
+// ready takes a context of its own for waiting for keys.
+func (g *Gate) ready(ctx, wait context.Context) error {
 	if r, ok := g.catalog.(Readier); ok {
 		if err := r.Ready(ctx); err != nil {
 			return fmt.Errorf("middleware: catalog: %w", err)
@@ -186,9 +191,40 @@ func (g *Gate) Ready(ctx context.Context) error {
 		return fmt.Errorf("middleware: catalog: no products yet")
 	}
 	for _, tn := range g.verifier.tenants {
-		if err := tn.keys.ready(ctx); err != nil {
+		if err := tn.keys.ready(wait); err != nil {
 			return fmt.Errorf("middleware: tenant %s: %w", tn.id, err)
 		}
 	}
 	return nil
+}
+
+// ReadyHandler answers probes: 200 while [Gate.Ready] is nil, else 503, with
+// the age of each tenant's keys as JSON. It waits for nothing.
+func (g *Gate) ReadyHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		type keys struct {
+			Tenant     string `json:"tenant"`
+			AgeSeconds *int64 `json:"ageSeconds"` // null: there are none
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		doc := struct {
+			Ready bool   `json:"ready"`
+			Keys  []keys `json:"keys"`
+		}{Ready: g.ready(r.Context(), ctx) == nil, Keys: []keys{}}
+		for _, tn := range g.verifier.tenants {
+			k := keys{Tenant: tn.id}
+			if set := tn.keys.set.Load(); set != nil {
+				age := int64(g.cfg.Now().Sub(set.fetched).Seconds())
+				k.AgeSeconds = &age
+			}
+			doc.Keys = append(doc.Keys, k)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header()["Cache-Control"] = noStore
+		if !doc.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.MarshalWrite(w, doc)
+	})
 }

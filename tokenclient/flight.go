@@ -22,7 +22,8 @@ const (
 // flight is one fetch, shared by all who wait for it.
 type flight struct {
 	source *Source
-	done   chan struct{} // closed when the source and the pauses are up to date
+	done   chan struct{} // closed when token, source and pauses are up to date
+	token  *Token        // nil if it failed
 }
 
 // wait returns when the flight is over, or with ctx's error.
@@ -130,6 +131,7 @@ func (c *Client) land(f *flight, snap *snapshot, err *Error) {
 	s := f.source
 	s.flight.Store(nil)
 	if err == nil {
+		f.token = snap.token
 		s.current.Store(snap)
 		c.pause.Store(c.pause.Load().lifted(f))
 		s.pause.Store(s.pause.Load().lifted(f))

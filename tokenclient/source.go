@@ -96,7 +96,9 @@ func (s *Source) obtain(ctx context.Context) (*Token, error) {
 		var err error
 		switch {
 		case f != nil:
-			err = f.wait(ctx)
+			if err = f.wait(ctx); err == nil && f.source == s && f.token != nil {
+				return f.token, nil // however short its life: the next would be no better
+			}
 		case p != nil && stage == lastResort:
 			return snap.token, nil
 		case p != nil && p.worthWaiting(ctx, now):

@@ -102,6 +102,21 @@ func TestExpiredTokenIsNotServed(t *testing.T) {
 	assert.Equal(t, "token-3", mustToken(t, s), "in its last seconds a token is replaced first")
 }
 
+// A token that is over before it arrives is handed to those who waited for it:
+// asking on and on would not make a better one.
+func TestTokenThatIsOverAtOnce(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	e := newEndpoint(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		clk.advance(2 * time.Second)
+		grantToken(w, n, 1)
+	})
+	s := newClient(t, e, clk, nil).Source(scope)
+	assert.Equal(t, "token-1", mustToken(t, s))
+	assert.Equal(t, "token-2", mustToken(t, s))
+	assert.Equal(t, 2, e.count())
+}
+
 // Many callers cause one fetch, and the cancellation of any of them, the first
 // included, ends its own waiting only.
 func TestOneFetchForAll(t *testing.T) {

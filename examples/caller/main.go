@@ -16,7 +16,7 @@
 //
 // Usage:
 //
-//	caller [-ca FILE] [-method METHOD] [-times N] URL
+//	caller [-ca FILE] [-method METHOD] [-times N] [-v] URL
 //
 // It prints each answer's status and body, and exits with 1 if a call failed or
 // was refused, saying why.

@@ -108,7 +108,8 @@ func (p *Portal) productOverview(rq *request) error {
 	if err != nil {
 		return err
 	}
-	data.Audit, pg.Data = trail.Items, data
+	data.Audit = trail.Items
+	pg.Data = data
 	return p.show(rq, "product", pg)
 }
 

@@ -193,6 +193,7 @@ type visitor struct {
 	w      *world
 	client *http.Client
 	header http.Header
+	pause  time.Duration // that passes before each request
 }
 
 // visit is a visitor whom the tests' Authenticate knows as who.
@@ -222,6 +223,7 @@ func (a answer) location() string { return a.Header.Get("Location") }
 
 func (v *visitor) do(method, path string, form url.Values) answer {
 	v.w.t.Helper()
+	v.w.clock.advance(v.pause)
 	if strings.HasPrefix(path, "/") {
 		path = v.w.web.URL + path
 	}

@@ -1,0 +1,189 @@
+package portal_test
+
+import (
+	"encoding/base64"
+	"html"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/portal"
+)
+
+// patient makes a visitor whom the limit on tries does not meet.
+func (v *visitor) patient() *visitor {
+	v.pause = time.Minute
+	return v
+}
+
+// tryWorld is one in which ada has an application with a secret.
+func tryWorld(t *testing.T, setups ...setup) (w *world, a *visitor, secret string) {
+	t.Helper()
+	w = newWorld(t, setups...)
+	w.orders()
+	one := w.application("shop", "ada")
+	made, err := w.service.AddSecret(t.Context(), appaccess.Developer("ada"), one.ID, appaccess.SecretRequest{})
+	require.NoError(t, err)
+	return w, w.visit("ada"), made.Value.Reveal()
+}
+
+const tryPath = "/my/applications/shop/try"
+
+func try(a *visitor, pairs ...string) answer {
+	form := url.Values{"target": {"orders orders-api"}, "method": {"GET"}, "with": {"secret"}}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		form.Set(pairs[i], pairs[i+1])
+	}
+	return a.do(http.MethodPost, prefix+tryPath, form)
+}
+
+func TestTryItWithASecret(t *testing.T) {
+	t.Parallel()
+	w, a, secret := tryWorld(t)
+	has(t, a.get("/my/applications/shop"), "Try it")
+	got := try(a, "secret", secret, "path", "/42?lines=1", "method", "POST", "body", `{"hello":"world"}`)
+	require.Equal(t, http.StatusOK, got.Status)
+	text := html.UnescapeString(got.Body)
+	for _, want := range []string{
+		"200 OK", `"roles": [`, "Product.Orders.All", `"idtyp": "app"`, `"alg": "RS256"`, "POST " + w.api.URL + "/echo/42?lines=1",
+		`"path": "/echo/42?lines=1"`, `"method": "POST"`, "Content-Type: application/json", "client_secret=••••••", "Bearer (the token above)",
+	} {
+		assert.True(t, strings.Contains(text, want), want)
+	}
+	assert.Equal(t, int64(1), w.calls.Load())
+	// Neither the secret nor anything of a token that could be used comes back.
+	lacks(t, got, secret)
+	lacks(t, got, "eyJ")
+	lacks(t, got, base64.RawURLEncoding.EncodeToString([]byte(`{"typ"`))[:6])
+	lacks(t, got, "api=secret", "cookies of the API are not shown")
+
+	wrong := try(a, "secret", "not-the-secret")
+	has(t, wrong, "AADSTS7000215")
+	lacks(t, wrong, "not-the-secret")
+	assert.Equal(t, int64(1), w.calls.Load(), "without a token nothing is called")
+}
+
+func TestTryItWithAKey(t *testing.T) {
+	t.Parallel()
+	w, a, _ := tryWorld(t)
+	got := try(a, "with", "key", "secret", "sk-test-value")
+	has(t, got, "200 OK")
+	has(t, got, "Ocp-Apim-Subscription-Key: ••••••")
+	lacks(t, got, "sk-test-value")
+	assert.Equal(t, int64(1), w.calls.Load())
+}
+
+func TestTryItStaysWhereItBelongs(t *testing.T) {
+	t.Parallel()
+	w, a, secret := tryWorld(t)
+	a.patient()
+	ctx := t.Context()
+	for _, api := range []appaccess.APIRequest{
+		{ID: "elsewhere", Name: "Elsewhere", Path: "/elsewhere", ServiceURL: "https://elsewhere.example/x"},
+		{ID: "plain", Name: "Plain", Path: "/plain", ServiceURL: strings.Replace(w.api.URL, "https:", "http:", 1)},
+		{ID: "foreign", Name: "Foreign", Path: "/foreign", ServiceURL: w.api.URL},
+	} {
+		_, err := w.service.CreateAPI(ctx, root, api)
+		require.NoError(t, err)
+	}
+	_, err := w.service.AssignAPIs(ctx, root, "orders", []string{"elsewhere"})
+	require.NoError(t, err)
+	_, err = w.service.AssignAPIs(ctx, root, "starter", []string{"foreign"})
+	require.NoError(t, err)
+	for _, target := range []string{"orders elsewhere", "starter foreign", "orders foreign", "", "orders", w.api.URL} {
+		assert.Equal(t, http.StatusBadRequest, try(a, "secret", secret, "target", target).Status, target)
+	}
+	for _, path := range []string{
+		"x", "@elsewhere.example/", "/../../admin", "/%2e%2e/admin", "/a/%2E%2E/%2e%2e/b", `/\elsewhere.example`, "/a b", "/a\r\nX: y", "/#frag", "://elsewhere.example", "/%zz", "/%5c..%5cadmin",
+	} {
+		got := try(a, "secret", secret, "path", path)
+		assert.Equal(t, http.StatusBadRequest, got.Status, path)
+	}
+	for _, bad := range []string{"", " ", strings.Repeat("x", 5000), "a\r\nb", "sécret"} {
+		assert.Equal(t, http.StatusBadRequest, try(a, "secret", bad).Status)
+	}
+	assert.Equal(t, http.StatusBadRequest, try(a, "secret", secret, "method", "CONNECT").Status)
+	assert.Zero(t, w.calls.Load())
+
+	moved := try(a, "with", "key", "secret", "k", "path", "/elsewhere")
+	has(t, moved, "302 Found")
+	assert.Equal(t, int64(1), w.calls.Load(), "a redirect is shown, not followed")
+	long := try(a, "with", "key", "secret", "k", "path", "/long")
+	has(t, long, "this is its first MiB")
+	assert.Less(t, len(long.Body), 1<<20+64<<10)
+}
+
+func TestTryItIsOffWithoutHosts(t *testing.T) {
+	t.Parallel()
+	_, a, _ := tryWorld(t, func(_ *world, c *portal.Config) { c.APIHosts = nil })
+	lacks(t, a.get("/my/applications/shop"), "Try it")
+	assert.Equal(t, http.StatusNotFound, a.get(tryPath).Status)
+	assert.Equal(t, http.StatusNotFound, try(a, "secret", "x").Status)
+}
+
+func TestTriesAreLimited(t *testing.T) {
+	t.Parallel()
+	w, a, _ := tryWorld(t)
+	limited := 0
+	for range 20 {
+		if try(a, "with", "key", "secret", "k").Status == http.StatusTooManyRequests {
+			limited++
+		}
+	}
+	assert.Equal(t, 8, limited)
+	assert.Equal(t, int64(12), w.calls.Load())
+}
+
+// The Go snippet compiles, and no snippet can be broken out of.
+func TestSnippets(t *testing.T) {
+	t.Parallel()
+	w, a, _ := tryWorld(t)
+	evil := w.api.URL + `/a'$(id)"` + "`"
+	_, err := w.service.UpdateAPI(t.Context(), root, "orders-api", appaccess.APIUpdate{ServiceURL: &evil})
+	if err == nil {
+		page := html.UnescapeString(a.get("/my/applications/shop").Body)
+		assert.NotContains(t, page, "'"+evil+"'", "quoted for a shell")
+	}
+	page := a.get("/my/applications/shop")
+	code := snippetOf(t, page, 0)
+	if testing.Short() {
+		t.Skip("compiling the snippet takes seconds")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	require.NoError(t, os.WriteFile(file, []byte(code), 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput()
+	require.NoError(t, err, string(out))
+	out, err = exec.CommandContext(t.Context(), "gofmt", "-l", file).CombinedOutput()
+	require.NoError(t, err, string(out))
+	assert.Empty(t, string(out), "the snippet is formatted")
+	for i := range 4 {
+		assert.Contains(t, snippetOf(t, page, i), "CLIENT_SECRET")
+	}
+	for name, check := range map[int][]string{1: {"bash", "-n"}, 3: {"python3", "-m", "py_compile"}} {
+		if _, err := exec.LookPath(check[0]); err != nil {
+			continue
+		}
+		file := filepath.Join(t.TempDir(), "snippet")
+		require.NoError(t, os.WriteFile(file, []byte(snippetOf(t, page, name)), 0o600))
+		out, err := exec.CommandContext(t.Context(), check[0], append(check[1:], file)...).CombinedOutput()
+		assert.NoError(t, err, string(out))
+	}
+}
+
+func snippetOf(t *testing.T, page answer, i int) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(page.Body, `<code id="snippet-`+string(rune('0'+i))+`">`)
+	require.True(t, ok)
+	code, _, ok := strings.Cut(rest, "</code>")
+	require.True(t, ok)
+	return html.UnescapeString(code)
+}

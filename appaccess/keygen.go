@@ -57,9 +57,14 @@ func newKey() Secret {
 	return secret.New(string(append(key, sum[:]...)))
 }
 
+// keySumDigits runs the table itself: crc32.ChecksumIEEE would make a copy of
+// the text escape.
 func keySumDigits(text string) (digits [keyChecksum]byte) {
-	// The conversion does not escape, so it does not allocate.
-	n := crc32.ChecksumIEEE([]byte(text))
+	n := ^uint32(0)
+	for i := range len(text) {
+		n = crc32.IEEETable[byte(n)^text[i]] ^ n>>8
+	}
+	n = ^n
 	for i := keyChecksum - 1; i >= 0; i-- {
 		digits[i] = base62[n%62]
 		n /= 62

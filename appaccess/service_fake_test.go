@@ -40,7 +40,7 @@ var (
 // house is a Service over an empty SQLite store and a recording Entra.
 type house struct {
 	*appaccess.Service
-	t     *testing.T
+	t     testing.TB
 	store *faultyStore
 	entra *fakeEntra
 	clock *clock
@@ -64,7 +64,7 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newHouse(t *testing.T, change ...func(*appaccess.ServiceConfig)) *house {
+func newHouse(t testing.TB, change ...func(*appaccess.ServiceConfig)) *house {
 	t.Helper()
 	db, err := sqlite.Open(ctx, sqlite.Temporary)
 	require.NoError(t, err)
@@ -153,7 +153,7 @@ var storeKinds = []appaccess.Kind{
 	appaccess.KindSubscription, appaccess.KindHandover, appaccess.KindAudit, "operation", "instance",
 }
 
-func records(t *testing.T, r appaccess.Reader, kind appaccess.Kind) []appaccess.Record {
+func records(t testing.TB, r appaccess.Reader, kind appaccess.Kind) []appaccess.Record {
 	t.Helper()
 	recs, err := r.List(appaccess.Query{Kind: kind})
 	require.NoError(t, err)
@@ -180,6 +180,24 @@ type faultyStore struct {
 	updates int
 	failAt  int
 	after   bool
+	dead    bool
+}
+
+// die fails every call until it is taken back.
+func (s *faultyStore) die(dead bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = dead
+}
+
+func (s *faultyStore) View(ctx context.Context, fn func(appaccess.Reader) error) error {
+	s.mu.Lock()
+	dead := s.dead
+	s.mu.Unlock()
+	if dead {
+		return errStoreDown
+	}
+	return s.Store.View(ctx, fn)
 }
 
 var errStoreDown = fmt.Errorf("the store is out of reach: %w", appaccess.ErrUnavailable)
@@ -193,7 +211,7 @@ func (s *faultyStore) arm(failAt int, after bool) {
 func (s *faultyStore) Update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
 	s.mu.Lock()
 	s.updates++
-	fails, after := s.updates == s.failAt, s.after
+	fails, after := s.updates == s.failAt || s.dead, s.after && !s.dead
 	s.mu.Unlock()
 	if fails && !after {
 		return 0, errStoreDown

@@ -426,7 +426,7 @@ func TestSyncExpiresSubscriptions(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func assertConflict(t *testing.T, err error, field string) *appaccess.ConflictError {
+func assertConflict(t testing.TB, err error, field string) *appaccess.ConflictError {
 	t.Helper()
 	var conflict *appaccess.ConflictError
 	require.ErrorAs(t, err, &conflict)
@@ -434,7 +434,7 @@ func assertConflict(t *testing.T, err error, field string) *appaccess.ConflictEr
 	return conflict
 }
 
-func assertInvalid(t *testing.T, err error, field string) {
+func assertInvalid(t testing.TB, err error, field string) {
 	t.Helper()
 	var invalid *appaccess.InvalidError
 	require.ErrorAs(t, err, &invalid)

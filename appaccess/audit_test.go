@@ -1,0 +1,100 @@
+package appaccess_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+func TestAuditTellsWhoDidWhat(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	_, err := h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{Name: "ci"})
+	require.NoError(t, err)
+	h.clock.Advance(time.Hour)
+	_, err = h.SuspendApplication(ctx, boss, "billing")
+	require.NoError(t, err)
+	_, err = h.SuspendApplication(ctx, boss, "billing")
+	require.NoError(t, err, "once more changes nothing, and nothing is noted")
+
+	page, err := h.Audit(ctx, boss, appaccess.AuditFilter{Object: "application/billing"})
+	require.NoError(t, err)
+	var told []string
+	for _, a := range page.Items {
+		told = append(told, a.Actor+" "+a.Action)
+	}
+	assert.Equal(t, []string{"boss application.suspend", "ada credential.add", "boss application.register"}, told)
+	assert.Equal(t, h.clock.Now(), page.Items[0].Time)
+	assert.True(t, page.Items[0].Manager)
+	assert.Equal(t, "ci", page.Items[1].Details["name"])
+
+	page, err = h.Audit(ctx, boss, appaccess.AuditFilter{Actor: "ada"})
+	require.NoError(t, err)
+	assert.Len(t, page.Items, 1)
+	page, err = h.Audit(ctx, boss, appaccess.AuditFilter{Action: "application.suspend", From: h.clock.Now()})
+	require.NoError(t, err)
+	assert.Len(t, page.Items, 1)
+	page, err = h.Audit(ctx, boss, appaccess.AuditFilter{Action: "application.suspend", To: h.clock.Now()})
+	require.NoError(t, err)
+	assert.Empty(t, page.Items)
+}
+
+func TestAuditPagesAndExports(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	var paged []appaccess.AuditRecord
+	f := appaccess.AuditFilter{Limit: 3}
+	for {
+		page, err := h.Audit(ctx, boss, f)
+		require.NoError(t, err)
+		paged = append(paged, page.Items...)
+		if f.After = page.Next; f.After == "" {
+			break
+		}
+	}
+	var out bytes.Buffer
+	require.NoError(t, h.ExportAudit(ctx, boss, &out, appaccess.AuditFilter{}))
+	var exported []appaccess.AuditRecord
+	for lines := bufio.NewScanner(&out); lines.Scan(); {
+		var a appaccess.AuditRecord
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &a))
+		exported = append(exported, a)
+	}
+	require.NotEmpty(t, exported)
+	assert.Equal(t, "api.create", exported[0].Action)
+	assert.Equal(t, "entragate", exported[0].Actor)
+	require.Len(t, paged, len(exported))
+	for i, a := range exported {
+		assert.Equal(t, a, paged[len(paged)-1-i])
+	}
+}
+
+// A refused or failed change leaves no trace in the trail, and the other way
+// round: what is in the trail was done.
+func TestAuditIsWrittenWithTheChange(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withPeople()
+	count := func() int {
+		page, err := h.Audit(ctx, boss, appaccess.AuditFilter{Limit: 999})
+		require.NoError(t, err)
+		return len(page.Items)
+	}
+	before := count()
+	h.store.arm(1, false)
+	_, err := h.BlockUser(ctx, boss, "ada")
+	require.ErrorIs(t, err, appaccess.ErrUnavailable)
+	assert.Equal(t, before, count())
+	_, err = h.CreateUser(ctx, boss, appaccess.UserRequest{ID: "ada", Name: "Again"})
+	assertConflict(t, err, "id")
+	assert.Equal(t, before, count())
+	_, err = h.BlockUser(ctx, boss, "ada")
+	require.NoError(t, err)
+	assert.Equal(t, before+1, count())
+}

@@ -1,0 +1,90 @@
+package appaccess_test
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+func TestDefaultNaming(t *testing.T) {
+	t.Parallel()
+	var n appaccess.DefaultNaming
+	assert.Equal(t, "APIMProductApplicationStarter", n.ProductApplication("Starter"))
+	assert.Equal(t, "Product.Starter.All", n.Role("Starter"))
+	assert.Equal(t, "APIMApplicationStarter", n.Application("Starter"))
+	assert.Equal(t, "Product.Gold-Plan.All", n.Role("Gold Plan"))
+}
+
+func TestNamesThatCollideInEntra(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	token := appaccess.Access{Token: true}
+	_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "one", Name: "Gold Plan", Access: token})
+	require.NoError(t, err)
+	for _, name := range []string{"Gold-Plan", "gold-plan"} {
+		_, err = h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "two", Name: name, Access: token})
+		assert.Equal(t, []string{"one"}, assertConflict(t, err, "name").Objects)
+	}
+	// Without token access a product has no name in Entra, until it gets it.
+	_, err = h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "two", Name: "Gold-Plan"})
+	require.NoError(t, err)
+	_, err = h.SetAccess(ctx, boss, "two", appaccess.AccessRequest{Access: token})
+	assertConflict(t, err, "name")
+	_, err = h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "three", Name: "GOLD PLAN"})
+	assertConflict(t, err, "name")
+}
+
+func TestNamesThatEntraCannotCarry(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, name := range []string{"Größe", "日本", `back\slash`, `quo"te`, strings.Repeat("x", 99), "emoji 🎉"} {
+		before, calls := h.revision(), h.entra.calls
+		_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "p", Name: name, Access: appaccess.Access{Token: true}})
+		assertInvalid(t, err, "name")
+		assert.Equal(t, before, h.revision(), name)
+		assert.Equal(t, calls, h.entra.calls, name)
+	}
+	_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "p", Name: "Größe"})
+	require.NoError(t, err, "without token access any name will do")
+	_, err = h.SetAccess(ctx, boss, "p", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
+	assertInvalid(t, err, "name")
+	_, err = h.CreateProduct(ctx, boss, appaccess.ProductRequest{Name: strings.Repeat("x", 98), Access: appaccess.Access{Token: true}})
+	require.NoError(t, err)
+}
+
+// Two products with token access never share a role, and every role and name
+// that reaches Entra keeps to Entra's rules.
+func FuzzNaming(f *testing.F) {
+	for _, s := range [][2]string{{"Gold Plan", "Gold-Plan"}, {"a", "A"}, {"Größe", "x"}, {"a.b", "a:b"}, {"ſ", "s"}, {"K", "\u212a"}, {"x\x00", ""}} {
+		f.Add(s[0], s[1])
+	}
+	h := newHouse(f)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for i, name := range []string{a, b} {
+			id := string(rune('a' + i))
+			_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: id, Name: name, Access: appaccess.Access{Token: true}})
+			if err == nil {
+				defer func() { require.NoError(t, h.DeleteProduct(ctx, boss, id, true)) }()
+			}
+		}
+		roles := map[string]string{}
+		for id, p := range h.entra.products {
+			role := strings.ToLower(p.Role)
+			if other, taken := roles[role]; taken {
+				t.Fatalf("%s and %s share %s", id, other, p.Role)
+			}
+			roles[role] = id
+			if len(p.Role) > 120 || strings.ContainsFunc(p.Role, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+				t.Fatalf("role %q", p.Role)
+			}
+			if utf8.RuneCountInString(p.ApplicationName) > 120 {
+				t.Fatalf("name %q", p.ApplicationName)
+			}
+		}
+	})
+}

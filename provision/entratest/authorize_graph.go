@@ -53,7 +53,7 @@ func (t *Tenant) checkBearer(raw string) *bearerToken {
 	claims := jwt.MapClaims{}
 	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithoutClaimsValidation()).
 		ParseWithClaims(raw, claims, func(token *jwt.Token) (any, error) {
-			for n := t.keys.first; n <= t.keys.current; n++ {
+			for n := range t.keys.current + 1 {
 				if k := poolKey(t.cfg.TenantID, n); token.Header["kid"] == k.kid {
 					return &k.private.PublicKey, nil
 				}

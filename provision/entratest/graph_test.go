@@ -36,7 +36,8 @@ func serve(t *testing.T, cfg entratest.Config) *entratest.Server {
 	t.Helper()
 	tenant, err := entratest.New(cfg)
 	require.NoError(t, err)
-	s := entratest.Serve(tenant, false)
+	s, err := entratest.Serve(tenant, false)
+	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
 }

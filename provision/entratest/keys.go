@@ -81,7 +81,8 @@ func (t *Tenant) RotateKeys() {
 	poolKey(t.ID(), n)
 }
 
-// RetireKeys publishes only the key that signs now.
+// RetireKeys publishes only the key that signs now. The tenant's own Graph goes
+// on accepting tokens of the others until they expire.
 func (t *Tenant) RetireKeys() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

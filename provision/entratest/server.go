@@ -3,14 +3,12 @@ package entratest
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
+
+	"github.com/entragate/entragate/internal/loopback"
 )
 
 // T is what [NewServer] needs of a *testing.T.
@@ -24,7 +22,9 @@ type T interface {
 // Server is a [Tenant] that is served on loopback.
 type Server struct {
 	*Tenant
-	srv *httptest.Server
+	srv    *loopback.Server
+	ca     *loopback.CA // nil: plain HTTP
+	client *http.Client
 }
 
 // NewServer makes a tenant and serves it over TLS until the test ends, when it
@@ -47,7 +47,11 @@ func newServer(t T, cfg Config, secure bool) *Server {
 		t.Errorf("%v", err)
 		t.FailNow()
 	}
-	s := Serve(tenant, secure)
+	s, err := Serve(tenant, secure)
+	if err != nil {
+		t.Errorf("%v", err)
+		t.FailNow()
+	}
 	t.Cleanup(func() {
 		s.Close()
 		for _, m := range tenant.Misuses() {
@@ -57,45 +61,52 @@ func newServer(t T, cfg Config, secure bool) *Server {
 	return s
 }
 
-// Serve serves a tenant on a free loopback port, over TLS or plain HTTP, and
+// Serve serves a tenant on a free port of 127.0.0.1, over TLS or plain HTTP, and
 // sets its base URL. Programs that are no tests use it; Close ends it.
-func Serve(t *Tenant, secure bool) *Server {
-	srv := httptest.NewUnstartedServer(t)
-	srv.Config.ErrorLog = quiet
+func Serve(t *Tenant, secure bool) (*Server, error) {
+	s := &Server{Tenant: t}
+	var err error
 	if secure {
-		srv.StartTLS()
-	} else {
-		srv.Start()
+		if s.ca, err = loopback.NewCA(); err != nil {
+			return nil, fmt.Errorf("entratest: %w", err)
+		}
 	}
-	if err := t.SetBaseURL(srv.URL); err != nil {
-		panic(err) // the server's own address is a valid base
+	if s.srv, err = loopback.Serve(s.ca, "127.0.0.1:0", t); err != nil {
+		return nil, fmt.Errorf("entratest: %w", err)
 	}
-	return &Server{Tenant: t, srv: srv}
+	if err := t.SetBaseURL(s.srv.URL); err != nil {
+		_ = s.srv.Close()
+		return nil, err
+	}
+	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLSConfig()}}
+	return s, nil
 }
 
-// Close stops the server and waits for requests under way.
-func (s *Server) Close() { s.srv.Close() }
+// Close ends the server at once, with all connections.
+func (s *Server) Close() {
+	s.client.CloseIdleConnections()
+	_ = s.srv.Close() // the listener is gone either way
+}
 
 // Client trusts the server's certificate.
-func (s *Server) Client() *http.Client { return s.srv.Client() }
+func (s *Server) Client() *http.Client { return s.client }
 
-// TLSConfig trusts the server's certificate; nil for a plain server.
+// TLSConfig trusts the server's certificate and no other; nil for a plain
+// server.
 func (s *Server) TLSConfig() *tls.Config {
-	if s.srv.Certificate() == nil {
+	if s.ca == nil {
 		return nil
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(s.srv.Certificate())
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return s.ca.ClientTLS()
 }
 
-// CertificatePEM is the certificate to trust; empty for a plain server. Its
-// private key is public knowledge: MUST NOT be trusted beyond a test.
+// CertificatePEM is the authority to trust, valid for a day; empty for a plain
+// server. Its key never leaves the process.
 func (s *Server) CertificatePEM() []byte {
-	if s.srv.Certificate() == nil {
+	if s.ca == nil {
 		return nil
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.srv.Certificate().Raw})
+	return s.ca.PEM()
 }
 
 // Transport reaches the tenant in process, without a network: requests to its
@@ -168,6 +179,3 @@ func (w *recorder) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return w.body.Write(b)
 }
-
-// quiet drops what net/http logs of cut connections.
-var quiet = log.New(io.Discard, "", 0)

@@ -131,7 +131,7 @@ func (r *run) addCertificate(ctx context.Context, o *object, req appaccess.Crede
 func (r *run) keyID(ctx context.Context, o *object, a Attempt) (string, error) {
 	var id string
 	err := r.await(ctx, o, "wait until the certificate shows", func(ctx context.Context) (bool, error) {
-		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.e.dir.Applications)
+		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.applications)
 		if errs[0] != nil && !notFound(errs[0]) {
 			return false, errs[0]
 		}
@@ -168,22 +168,32 @@ func (r *run) addFederated(ctx context.Context, o *object, req appaccess.Credent
 		})
 		return err
 	})
-	if err != nil && kindOf(err) == Permanent {
-		// A try of unknown outcome may have added it: then the name is taken.
-		r.listFederated(ctx, o)
-		i := o.federatedOf(a)
-		if i < 0 {
-			o.forget(a.Label)
-			return appaccess.Credential{}, errors.Join(err, o.err, r.save(ctx, o))
-		}
-		made, err = o.federated[i], nil
+	if err == nil && made.ID == "" {
+		made, err = r.awaitFederated(ctx, o, a)
 	}
 	if err != nil {
+		if kindOf(err) == Permanent {
+			o.forget(a.Label)
+			err = errors.Join(err, r.save(ctx, o))
+		}
 		return appaccess.Credential{}, err
 	}
 	r.wrote(o)
 	c.ID, c.KeyID, c.Created = made.ID, made.ID, r.e.cfg.Now()
 	return c, r.acknowledge(ctx, o, a, c)
+}
+
+// awaitFederated finds the one that a try of unknown outcome has added.
+func (r *run) awaitFederated(ctx context.Context, o *object, a Attempt) (made FederatedCredential, err error) {
+	err = r.await(ctx, o, "wait until the federated credential shows", func(ctx context.Context) (bool, error) {
+		r.listFederated(ctx, o)
+		i := o.federatedOf(a)
+		if i >= 0 {
+			made = o.federated[i]
+		}
+		return i >= 0, o.err
+	})
+	return made, err
 }
 
 func (o *object) federatedOf(a Attempt) int {

@@ -93,6 +93,10 @@ func classify(err error, s situation) verdict {
 		case api.says("Not a valid reference update"), api.says("Permission being assigned was not found"), api.says("resourceId was not found"):
 			return lagIf(s.fresh)
 		}
+	case opFederate:
+		if api.says("FederatedIdentityCredential with name") && api.says("already exists") {
+			return isDone // no other one has the name: a try of unknown outcome added it
+		}
 	case opUnassign:
 		if api.says("EntitlementGrant being updated or deleted is not found") || api.Status == http.StatusNotFound {
 			if s.fresh {

@@ -75,6 +75,7 @@ func TestClassify(t *testing.T) {
 		{[]string{removeSecret}, absent, "gone", "done"},
 		{[]string{federate}, absent, "lag", "permanent"},
 		{[]string{federate}, api(409, "MultipleObjectsWithSameKeyValue", "x"), "permanent", "permanent"},
+		{[]string{federate}, api(409, "Request_MultipleObjectsWithSameKeyValue", "FederatedIdentityCredential with name x already exists."), "done", "done"},
 		{[]string{unfederate}, absent, "gone", "done"},
 
 		// Service principals.

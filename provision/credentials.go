@@ -80,7 +80,7 @@ func (r *run) readCredentials(ctx context.Context, o *object) error {
 	var b backoff
 	for try := 0; ; try++ {
 		o.readAt = r.e.cfg.Now()
-		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.e.dir.Applications)
+		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.applications)
 		if errs[0] != nil && !notFound(errs[0]) {
 			return o.problem(Unknown, string(opRead), errs[0])
 		}
@@ -275,7 +275,7 @@ func (r *run) lookFor(ctx context.Context, o *object, a Attempt, wait time.Durat
 		if err := r.pause(ctx, o, wait); err != nil {
 			return o.problem(Unknown, string(opAddSecret), err)
 		}
-		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.e.dir.Applications)
+		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.applications)
 		if errs[0] == nil {
 			o.app.Passwords, o.app.Keys = apps[0].Passwords, apps[0].Keys
 			if o.shows(a) {

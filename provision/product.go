@@ -22,8 +22,10 @@ const (
 
 func identifierURI(appID string) string { return "api://" + appID }
 
-// newProduct is the application as it is created; its identifier URI needs the
-// appId that Entra gives it.
+// newProduct is the application as it is created. Its identifier URI needs the
+// appId that Entra gives it, and a Directory reads optional claims before it
+// sets them, which not every identity may do of what does not stand yet: a
+// second step sets both.
 func (r *run) newProduct(o *object) ApplicationPatch {
 	return ApplicationPatch{
 		DisplayName:        &o.product.ApplicationName,
@@ -32,7 +34,6 @@ func (r *run) newProduct(o *object) ApplicationPatch {
 		Tags:               ptr(mergeTags(nil, o.tags()...)),
 		AppRoles:           ptr([]AppRole{o.wantedRole(roleID(o.key))}),
 		AccessTokenVersion: ptr(tokenVersion),
-		AccessTokenClaims:  ptr([]string{claimIDType}),
 	}
 }
 
@@ -161,7 +162,7 @@ func (r *run) disableRole(o *object, i int, detail string) *step {
 			return err
 		}
 		return r.await(ctx, o, "wait until the role reads disabled", func(ctx context.Context) (bool, error) {
-			apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.app.ObjectID}}, r.e.dir.Applications)
+			apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.app.ObjectID}}, r.applications)
 			if errs[0] != nil && !notFound(errs[0]) {
 				return false, errs[0]
 			}
@@ -207,7 +208,7 @@ func (r *run) awaitRole(ctx context.Context, client, product *object) error {
 		return nil
 	}
 	err := r.await(ctx, client, "wait until "+product.name+" shows its app role", func(ctx context.Context) (bool, error) {
-		sps, errs := readAll(ctx, r, client, []string{product.app.AppID}, r.e.dir.ServicePrincipals)
+		sps, errs := readAll(ctx, r, client, []string{product.app.AppID}, r.servicePrincipals)
 		if errs[0] != nil && !notFound(errs[0]) {
 			return false, errs[0]
 		}

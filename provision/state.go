@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/entragate/entragate/appaccess"
@@ -115,7 +116,7 @@ func (r *run) read(ctx context.Context, objects []*object) {
 		o.app, o.sp, o.assignments = nil, nil, nil
 		refs[i] = o.ref()
 	}
-	apps, errs := readAll(ctx, r, leased(objects), refs, r.e.dir.Applications)
+	apps, errs := readAll(ctx, r, leased(objects), refs, r.applications)
 	var standing []*object
 	for i, o := range objects {
 		switch {
@@ -131,6 +132,39 @@ func (r *run) read(ctx context.Context, objects []*object) {
 	r.readFederated(ctx, standing)
 	r.readPrincipals(ctx, standing)
 	r.readAssignments(ctx, standing)
+}
+
+// applications reads from the directory. An identity that may see only its own
+// is refused what does not exist: by a name that is ours, that is the same.
+func (r *run) applications(ctx context.Context, refs []AppRef) ([]Application, []error) {
+	apps, errs := r.e.dir.Applications(ctx, refs)
+	for i := range refs {
+		if refs[i].UniqueName != "" {
+			errs[i] = unseen(errs[i])
+		}
+	}
+	return apps, errs
+}
+
+// servicePrincipals is the same for service principals of our applications.
+func (r *run) servicePrincipals(ctx context.Context, appIDs []string) ([]ServicePrincipal, []error) {
+	sps, errs := r.e.dir.ServicePrincipals(ctx, appIDs)
+	for i := range errs {
+		errs[i] = unseen(errs[i])
+	}
+	return sps, errs
+}
+
+// unseen makes a refusal an absence. If it was no absence, the write that
+// follows is refused as well, and says why.
+func unseen(err error) error {
+	var api *APIError
+	if !errors.As(err, &api) || !isDenied(api) {
+		return err
+	}
+	absent := *api
+	absent.Status = http.StatusNotFound
+	return &absent
 }
 
 // ref is the surest way to name the application.
@@ -163,7 +197,7 @@ func (r *run) askPrincipals(ctx context.Context, objects []*object) {
 	for i, o := range objects {
 		ids[i] = o.app.AppID
 	}
-	sps, errs := readAll(ctx, r, leased(objects), ids, r.e.dir.ServicePrincipals)
+	sps, errs := readAll(ctx, r, leased(objects), ids, r.servicePrincipals)
 	for i, o := range objects {
 		switch {
 		case errs[i] == nil:

@@ -144,7 +144,7 @@ func (r *run) unearth(ctx context.Context, o *object, held error) error {
 			return true, nil
 		}
 		// Another engine may have created or restored it meanwhile.
-		_, errs := readAll(ctx, r, o, []AppRef{{UniqueName: o.key}}, r.e.dir.Applications)
+		_, errs := readAll(ctx, r, o, []AppRef{{UniqueName: o.key}}, r.applications)
 		if errs[0] == nil {
 			o.entry.ObjectID = "" // by which it was not found
 			return false, errors.Join(errStale, held)
@@ -214,7 +214,7 @@ func (r *run) restore(ctx context.Context, o *object, deleted Application) error
 func (r *run) awaitApplication(ctx context.Context, o *object, ref AppRef) (Application, error) {
 	var app Application
 	err := r.await(ctx, o, "wait until the application shows", func(ctx context.Context) (bool, error) {
-		apps, errs := readAll(ctx, r, o, []AppRef{ref}, r.e.dir.Applications)
+		apps, errs := readAll(ctx, r, o, []AppRef{ref}, r.applications)
 		if notFound(errs[0]) {
 			return false, nil
 		}

@@ -54,7 +54,11 @@ func (r *run) work(ctx context.Context, o *object) error {
 	if err := r.renew(ctx, o); err != nil {
 		return err
 	}
-	if s, err := r.next(o); s != nil || err != nil {
+	s, err := r.next(o)
+	if err != nil {
+		return err
+	}
+	if s != nil {
 		if err := r.begin(ctx, o); err != nil {
 			return err
 		}

@@ -75,11 +75,11 @@ func (c *cache) put(e *checked, now time.Time) {
 	for i := range set {
 		old := set[i].Load()
 		switch {
-		case old == nil || now.Unix() >= old.until:
-			place = i
-		case old.sum == e.sum:
+		case old != nil && old.sum == e.sum:
 			set[i].Store(e)
 			return
+		case old == nil || now.Unix() >= old.until:
+			place = i
 		}
 	}
 	if place < 0 {

@@ -1,0 +1,105 @@
+package middleware
+
+import (
+	"crypto/sha256"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func entry(n int, until int64) *checked {
+	return &checked{sum: sha256.Sum256([]byte{byte(n), byte(n >> 8), byte(n >> 16)}), token: &token{}, until: until}
+}
+
+// However many tokens come, no more than the bound stay, and the ones in use
+// are not driven out by those that are not.
+func TestCacheBound(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	c := newCache(1024)
+	require.Equal(t, 128, len(c.sets))
+	hot := entry(0, 2000)
+	c.put(hot, now)
+	for n := 1; n < 100_000; n++ {
+		c.put(entry(n, 2000), now)
+		require.Same(t, hot, c.get(&hot.sum, now), n)
+	}
+	assert.LessOrEqual(t, c.len(), 1024)
+	assert.Greater(t, c.len(), 1000)
+	assert.Nil(t, c.get(&hot.sum, time.Unix(2000, 0)), "expired")
+	assert.Nil(t, c.get(&hot.sum, now), "and gone")
+}
+
+func TestNoCache(t *testing.T) {
+	t.Parallel()
+	c := newCache(-1)
+	e := entry(1, 2000)
+	c.put(e, time.Unix(1, 0))
+	assert.Nil(t, c.get(&e.sum, time.Unix(1, 0)))
+	assert.Zero(t, c.len())
+}
+
+func TestCacheConcurrently(t *testing.T) {
+	t.Parallel()
+	c := newCache(64)
+	now := time.Unix(1000, 0)
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range 5000 {
+				e := entry((n*7+g)%300, 2000)
+				if got := c.get(&e.sum, now); got != nil {
+					assert.Equal(t, e.sum, got.sum)
+					if n%50 == 0 {
+						c.drop(got)
+					}
+					continue
+				}
+				c.put(e, now)
+			}
+		})
+	}
+	wg.Wait()
+	assert.LessOrEqual(t, c.len(), 64)
+}
+
+// The cache against a model: a hit is what was last put and not dropped since,
+// and not expired; what was just put is there; the bound holds.
+func FuzzCache(f *testing.F) {
+	f.Add([]byte("put get put drop get time get"))
+	f.Add([]byte{0, 1, 1, 1, 2, 1, 1, 1, 3, 200, 1, 1})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		c := newCache(16)
+		model := map[[32]byte]*checked{}
+		now := time.Unix(1000, 0)
+		for i := 0; i+1 < len(ops); i += 2 {
+			op, n := ops[i]%4, int(ops[i+1])
+			e := entry(n, now.Unix()+int64(n%32))
+			switch op {
+			case 0:
+				c.put(e, now)
+				if now.Unix() < e.until {
+					model[e.sum] = e
+					require.Same(t, e, c.get(&e.sum, now), "just put")
+				}
+			case 1:
+				if got := c.get(&e.sum, now); got != nil {
+					require.Same(t, model[e.sum], got)
+					require.Less(t, now.Unix(), got.until)
+				}
+			case 2:
+				if old := model[e.sum]; old != nil {
+					c.drop(old)
+					delete(model, e.sum)
+					require.Nil(t, c.get(&e.sum, now))
+				}
+			case 3:
+				now = now.Add(time.Duration(n) * time.Second / 4)
+			}
+			require.LessOrEqual(t, c.len(), 16)
+		}
+	})
+}

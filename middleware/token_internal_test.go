@@ -1,0 +1,153 @@
+package middleware
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const goodHeader = `{"typ":"JWT","alg":"RS256","kid":"k1"}`
+
+func compactOf(header, claims string) string {
+	e := base64.RawURLEncoding
+	return e.EncodeToString([]byte(header)) + "." + e.EncodeToString([]byte(claims)) + "." + e.EncodeToString([]byte("signature"))
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	tok, bad := parse(compactOf(`{"alg":"RS256","x5t":"a","kid":"k\u0031","typ":"at+jwt","n":{"a":[1,{"b":null}]}}`,
+		` {"iss":"i","aud":["a","b"],"exp":2000000000,"nbf":1,"iat":2,"roles":[],"\u0074id":"t\u0021","other":{"roles":[{"deep":[true]}]},"ver":"1.0","scp":"","oid":""} `), "RS256")
+	require.Nil(t, bad)
+	assert.Equal(t, []any{"RS256", "k1", "i", "t!", "1.0", int64(2000000000), int64(1), int64(2)},
+		[]any{tok.alg, tok.kid, tok.iss, tok.tid, tok.ver, tok.exp, tok.nbf, tok.iat})
+	assert.Equal(t, []string{"a", "b"}, tok.aud)
+	assert.Equal(t, []string{}, tok.roles)
+	assert.Equal(t, []byte("signature"), tok.signature)
+	for c, want := range map[claimSet]bool{hasScp: true, hasOid: true, hasRoles: true, hasSub: false, hasNonce: false, hasIdtyp: false} {
+		assert.Equal(t, want, tok.has(c), c)
+	}
+}
+
+func TestParseBounds(t *testing.T) {
+	t.Parallel()
+	members := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"m%d":":"`, i)
+		}
+		return `{"iss":"i"` + b.String() + `}`
+	}
+	nested := func(n int) string { return `{"x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
+	for name, tc := range map[string]struct {
+		header, claims string
+		ok             bool
+	}{
+		"100 members":        {goodHeader, members(99), true},
+		"101 members":        {goodHeader, members(100), false},
+		"101 nested members": {goodHeader, `{"x":` + members(99) + `}`, false},
+		"100 colons in text": {goodHeader, `{"x":"` + strings.Repeat(":", 500) + `"}`, true},
+		"8 levels":           {goodHeader, nested(8), true},
+		"9 levels":           {goodHeader, nested(9), false},
+		"8 KiB":              {goodHeader, `{"x":"` + strings.Repeat("x", maxClaims-8) + `"}`, true},
+		"more than 8 KiB":    {goodHeader, `{"x":"` + strings.Repeat("x", maxClaims-7) + `"}`, false},
+		"2 KiB header":       {`{"x":"` + strings.Repeat("x", 2<<10) + `",` + goodHeader[1:], `{}`, false},
+		"kid of 128":         {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 128) + `"}`, `{}`, true},
+		"kid of 129":         {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 129) + `"}`, `{}`, false},
+		"no typ":             {`{"alg":"RS256","kid":"k"}`, `{}`, false},
+		"other algorithm":    {`{"typ":"JWT","alg":"RS512","kid":"k"}`, `{}`, false},
+		"year 9999":          {goodHeader, `{"exp":253402300799}`, true},
+		"year 10000":         {goodHeader, `{"exp":253402300800}`, false},
+		"fraction":           {goodHeader, `{"exp":1700000000.5}`, false},
+		"exponent":           {goodHeader, `{"exp":17e8}`, false},
+		"zero":               {goodHeader, `{"iat":0}`, false},
+		"minus zero":         {goodHeader, `{"iat":-0}`, false},
+	} {
+		_, bad := parse(compactOf(tc.header, tc.claims), "RS256")
+		assert.Equal(t, tc.ok, bad == nil, "%s: %v", name, bad)
+	}
+}
+
+// What the decoder accepts, jwt/v5 and encoding/json read the same.
+func FuzzParse(f *testing.F) {
+	for _, claims := range []string{
+		`{}`, `{"iss":"i","aud":"a","exp":2000000000}`, `{"aud":["a","b"],"roles":["r"],"nbf":1,"iat":2}`, `{"roles":"r"}`, `{"ROLES":["r"]}`,
+		`{"exp":1e300}`, `{"exp":"1"}`, `{"a":1,"a":2}`, "{\"\xff\":1}", `{"\u0061ud":"x"}`, `{"aud":"\ud800"}`, `{"x":[[[[[[[[[]]]]]]]]]}`, `{"x":{"y":{"y":1}}}`,
+		`[]`, `null`, "\xef\xbb\xbf{}", `{}{}`, `{"tid":"\u0000\n"}`, `{"scp":null,"nonce":1}`, `{"roles":[]}`, `{"iat":0}`, `{"aud":[]}`, `{"iss":"\/"}`,
+	} {
+		f.Add(goodHeader, claims)
+	}
+	for _, header := range []string{`{"alg":"none"}`, `{"typ":"JWT","alg":"RS256","kid":"k1","alg":"none"}`, `{"typ":"JWT","alg":"RS256","kid":"k1","crit":[]}`,
+		`{"typ":"at+jwt","alg":"RS256","kid":"k\u0031","x5t":"x"}`, `{"TYP":"JWT","typ":"JWT","alg":"RS256","kid":"k1"}`} {
+		f.Add(header, `{"iss":"i"}`)
+	}
+	f.Fuzz(func(t *testing.T, header, claims string) {
+		raw := compactOf(header, claims)
+		tok, bad := parse(raw, "RS256")
+		if bad != nil {
+			return
+		}
+		var h, c map[string]any
+		require.NoError(t, json.Unmarshal([]byte(header), &h))
+		require.NoError(t, json.Unmarshal([]byte(claims), &c))
+		assert.Equal(t, []any{h["alg"], h["kid"]}, []any{tok.alg, tok.kid})
+		assert.Contains(t, []any{"JWT", "at+jwt"}, h["typ"])
+		for _, name := range []string{"crit", "b64", "jku", "jwk", "x5u", "x5c"} {
+			assert.NotContains(t, h, name)
+		}
+		sameClaims(t, tok, c)
+
+		other := jwt.MapClaims{}
+		_, _, err := jwt.NewParser().ParseUnverified(raw, other)
+		require.NoError(t, err)
+		for _, get := range []func(jwt.Claims) (*jwt.NumericDate, error){jwt.Claims.GetExpirationTime, jwt.Claims.GetNotBefore, jwt.Claims.GetIssuedAt} {
+			theirs, err := get(other)
+			require.NoError(t, err)
+			mine, _ := get(tok)
+			assert.Equal(t, theirs == nil, mine == nil)
+			assert.True(t, theirs == nil || theirs.Equal(mine.Time), "%v %v", theirs, mine)
+		}
+		aud, err := other.GetAudience()
+		require.NoError(t, err)
+		assert.ElementsMatch(t, []string(aud), tok.aud)
+		iss, err := other.GetIssuer()
+		require.NoError(t, err)
+		assert.Equal(t, iss, tok.iss)
+	})
+}
+
+func sameClaims(t *testing.T, tok *token, c map[string]any) {
+	t.Helper()
+	for name, is := range map[string]struct {
+		has   claimSet
+		value any
+	}{
+		"iss": {hasIss, tok.iss}, "tid": {hasTid, tok.tid}, "ver": {hasVer, tok.ver}, "azp": {hasAzp, tok.azp}, "appid": {hasAppid, tok.appid},
+		"oid": {hasOid, tok.oid}, "sub": {hasSub, tok.sub}, "idtyp": {hasIdtyp, tok.idtyp}, "uti": {hasUti, tok.uti},
+		"exp": {hasExp, float64(tok.exp)}, "nbf": {hasNbf, float64(tok.nbf)}, "iat": {hasIat, float64(tok.iat)},
+	} {
+		want, ok := c[name]
+		assert.Equal(t, ok, tok.has(is.has), name)
+		if ok {
+			assert.Equal(t, want, is.value, name)
+		}
+	}
+	_, scp := c["scp"]
+	_, nonce := c["nonce"]
+	assert.Equal(t, []bool{scp, nonce}, []bool{tok.has(hasScp), tok.has(hasNonce)})
+	var roles []any
+	for _, r := range tok.roles {
+		roles = append(roles, r)
+	}
+	if want, _ := c["roles"].([]any); len(want) > 0 {
+		assert.True(t, reflect.DeepEqual(want, roles), "%v %v", want, roles)
+	} else {
+		assert.Empty(t, roles)
+	}
+}

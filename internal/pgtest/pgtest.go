@@ -54,7 +54,7 @@ func Schema(t testing.TB) string {
 	name := fmt.Sprintf("test_%d_%d", os.Getpid(), schemas.Add(1))
 	run(t, dsn, "CREATE SCHEMA "+name)
 	t.Cleanup(func() { run(t, dsn, "DROP SCHEMA "+name+" CASCADE") })
-	return within(dsn, name)
+	return With(With(dsn, "search_path", name), "application_name", name)
 }
 
 // Version is what the server says of itself.
@@ -86,14 +86,14 @@ func run(t testing.TB, dsn, sql string) {
 	}
 }
 
-// within adds a schema to a connection string of either form.
-func within(dsn, schema string) string {
+// With adds a setting to a connection string of either form, or replaces it.
+func With(dsn, key, value string) string {
 	u, err := url.Parse(dsn)
 	if err != nil || u.Scheme == "" {
-		return dsn + " search_path=" + schema
+		return dsn + " " + key + "=" + value
 	}
 	q := u.Query()
-	q.Set("search_path", schema)
+	q.Set(key, value)
 	u.RawQuery = q.Encode()
 	return u.String()
 }

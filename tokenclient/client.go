@@ -74,7 +74,8 @@ type Config struct {
 	// redirects is an error, because the credential would go along.
 	HTTPClient *http.Client
 	// Timeout bounds one request to the token endpoint together with reading
-	// the credential. 0 means [DefaultTimeout].
+	// the credential, by the machine's clock also where Now is another. 0 means
+	// [DefaultTimeout].
 	Timeout time.Duration
 	// MaxScopes bounds how many scopes [Client.Source] keeps. 0 means
 	// [DefaultMaxScopes].

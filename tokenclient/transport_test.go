@@ -127,7 +127,7 @@ func TestRedirects(t *testing.T) {
 	})
 	second = newAPI(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/back" {
-			http.Redirect(w, r, first.URL+"/end", http.StatusTemporaryRedirect)
+			http.Redirect(w, r, first.URL+"/inside", http.StatusTemporaryRedirect)
 		}
 	})
 	c := httpClient(t, s, first.host(), second.host())
@@ -137,7 +137,7 @@ func TestRedirects(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 		assert.Equal(t, 200, resp.StatusCode)
 	}
-	assert.Equal(t, []string{"Bearer token-1|", "Bearer token-1|", "Bearer token-1|", "|"}, first.requests())
+	assert.Equal(t, []string{"Bearer token-1|", "Bearer token-1|", "Bearer token-1|", "|", "|"}, first.requests())
 	assert.Equal(t, []string{"|"}, second.requests())
 }
 

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -170,12 +169,13 @@ func (s *signIn) context(ctx context.Context) context.Context {
 }
 
 // discover asks Entra for its endpoints, until it has answered once.
-func (s *signIn) discover(ctx context.Context) (*oidc.Provider, error) {
+func (s *signIn) discover() (*oidc.Provider, error) {
 	if p := s.provider.Load(); p != nil {
 		return p, nil
 	}
-	// The provider keeps its context for fetching keys later on.
-	p, err := oidc.NewProvider(s.context(context.WithoutCancel(ctx)), s.issuer)
+	// The provider keeps this context for fetching keys later on, so it must
+	// not be one request's; the client's timeout bounds each call.
+	p, err := oidc.NewProvider(s.context(context.Background()), s.issuer)
 	if err != nil {
 		return nil, fmt.Errorf("portal: sign-in: reaching Entra: %w", err)
 	}
@@ -194,7 +194,7 @@ func (s *signIn) oauth(p *oidc.Provider, secret string) *oauth2.Config {
 
 // begin answers GET /signin: it sends the browser to Entra.
 func (s *signIn) begin(w http.ResponseWriter, r *http.Request) {
-	provider, err := s.discover(r.Context())
+	provider, err := s.discover()
 	if err != nil {
 		s.broken(w, r, err)
 		return
@@ -250,7 +250,7 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 // redeem turns the code into a user: the ID token's signature, issuer,
 // audience, expiry, nonce and tenant are checked.
 func (s *signIn) redeem(ctx context.Context, a attempt, code string) (User, error) {
-	provider, err := s.discover(ctx)
+	provider, err := s.discover()
 	if err != nil {
 		return User{}, err
 	}
@@ -264,7 +264,7 @@ func (s *signIn) redeem(ctx context.Context, a attempt, code string) (User, erro
 		return User{}, fmt.Errorf("portal: sign-in: redeeming the code: %w", redemptionError(err))
 	}
 	raw, _ := token.Extra("id_token").(string)
-	id, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: s.cfg.ClientID, Now: s.portal.now}).Verify(ctx, raw)
+	id, err := provider.Verifier(&oidc.Config{ClientID: s.cfg.ClientID, Now: s.portal.now}).Verify(ctx, raw)
 	if err != nil {
 		return User{}, fmt.Errorf("portal: sign-in: ID token: %w", err)
 	}

@@ -61,8 +61,10 @@ func (d *Directory) getApplication(ctx context.Context, ref provision.AppRef, fi
 		return d.byName(ref.UniqueName).
 			ToGetRequestInformation(ctx, &byname.ApplicationsWithUniqueNameRequestBuilderGetRequestConfiguration{QueryParameters: &q})
 	}
-	return nil, errors.New("msgraph: AppRef: one of ObjectID, AppID and UniqueName must be set")
+	return nil, errNoRef
 }
+
+var errNoRef = errors.New("msgraph: AppRef: one of ObjectID, AppID and UniqueName must be set")
 
 func (d *Directory) byName(uniqueName string) *byname.ApplicationsWithUniqueNameRequestBuilder {
 	name := quote(uniqueName)
@@ -212,6 +214,9 @@ func (d *Directory) DeletedApplication(ctx context.Context, ref provision.AppRef
 	filter := "uniqueName eq '" + quote(ref.UniqueName) + "'"
 	if ref.AppID != "" {
 		filter = "appId eq '" + quote(ref.AppID) + "'"
+	}
+	if ref == (provision.AppRef{}) {
+		return provision.Application{}, errNoRef
 	}
 	info := d.request(abstractions.GET, "/directory/deletedItems/microsoft.graph.application?$count=true&$filter="+
 		url.QueryEscape(filter)+"&$select="+strings.Join(applicationFields, ","))

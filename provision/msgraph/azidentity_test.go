@@ -1,8 +1,11 @@
 package msgraph_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -131,4 +134,31 @@ func TestAuthorityOutOfReach(t *testing.T) {
 	_, err = open(t, s, c).Identity(t.Context())
 	require.ErrorAs(t, err, &api)
 	assert.Equal(t, http.StatusServiceUnavailable, api.Status)
+}
+
+// The log names requests and nothing that opens a door.
+func TestLogHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	s := entratest.NewServer(t, entratest.Config{})
+	c, err := s.AddCaller("provisioner", entratest.ApplicationAdministrator)
+	require.NoError(t, err)
+	var log bytes.Buffer
+	credential := secretCredential(t, s, c)
+	d, err := msgraph.New(msgraph.Config{
+		Credential: credential, GraphURL: s.BaseURL(), HTTPClient: s.Client(),
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	require.NoError(t, err)
+	app, _, err := d.UpsertApplication(t.Context(), "shop", provision.ApplicationPatch{DisplayName: new("x")})
+	require.NoError(t, err)
+	added, err := d.AddPassword(t.Context(), app.ObjectID, provision.PasswordRequest{DisplayName: "op"})
+	require.NoError(t, err)
+	token, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{s.GraphScope()}})
+	require.NoError(t, err)
+
+	text := log.String()
+	assert.Contains(t, text, "method=POST path=/v1.0/applications/"+app.ObjectID+"/addPassword status=200 request-id=")
+	assert.False(t, strings.Contains(text, added.SecretText.Reveal()), "the new secret is in the log")
+	assert.False(t, strings.Contains(text, c.Secret.Reveal()), "the caller's secret is in the log")
+	assert.False(t, strings.Contains(text, token.Token), "the token is in the log")
 }

@@ -3,7 +3,7 @@
 //
 // Start with [New]; the credential is any azidentity credential (a managed
 // identity in Azure, see the example). It is the only package of the module
-// that compiles the SDK, and it takes four of its subpackages instead of the
+// that compiles the SDK, and it takes five of its subpackages instead of the
 // root one, which alone takes minutes to compile.
 //
 // # What of the SDK is used, and what is not
@@ -14,8 +14,9 @@
 //   - No retries, no redirects, no request compression. The SDK's default
 //     handlers come in a random order and can send plain bytes labelled gzip on
 //     a second try; kiota's retry resends POSTs. A call of this package is one
-//     request for each thing asked; net/http alone may repeat a read that met a
-//     dead idle connection.
+//     request for each thing asked. net/http alone may send one again, on a
+//     connection that turns out to be dead: a read, or a write of which no byte
+//     had left.
 //   - Errors. An answer that is not a success becomes a [provision.APIError] in
 //     the transport, whatever its body holds: the SDK's own error panics where
 //     Graph leaves out a message, and loses the status where a proxy answers in

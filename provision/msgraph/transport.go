@@ -1,6 +1,7 @@
 package msgraph
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,10 @@ type transport struct {
 }
 
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
+	req, err := whole(req)
+	if err != nil {
+		return nil, err
+	}
 	req.Header.Set("User-Agent", "entragate")
 	req.Header.Set("Client-Request-Id", uuid.NewString())
 	began := time.Now()
@@ -47,6 +51,24 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// whole clones a request and gives its body a length, which kiota does not:
+// proxies are spared a chunked body, and net/http can begin anew on a
+// connection that was dead before a byte was written.
+func whole(req *http.Request) (*http.Request, error) {
+	clone := req.Clone(req.Context())
+	if req.Body == nil || req.Body == http.NoBody {
+		return clone, nil
+	}
+	body, err := io.ReadAll(req.Body)
+	if err = errors.Join(err, req.Body.Close()); err != nil {
+		return nil, fmt.Errorf("msgraph: the body of a request: %w", err)
+	}
+	clone.ContentLength = int64(len(body))
+	clone.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	clone.Body, err = clone.GetBody()
+	return clone, err
 }
 
 // check refuses what is not a success of Graph, and closes its body. A body

@@ -358,7 +358,9 @@ func TestBadIDs(t *testing.T) {
 	}
 	_, errs := f.Applications(ctx, []provision.AppRef{{}})
 	assert.Error(t, errs[0])
-	_, _, err := f.UpsertApplication(ctx, "", provision.ApplicationPatch{})
+	_, err := f.DeletedApplication(ctx, provision.AppRef{})
+	assert.Error(t, err)
+	_, _, err = f.UpsertApplication(ctx, "", provision.ApplicationPatch{})
 	assert.Error(t, err)
 	_, _, err = f.UpsertServicePrincipal(ctx, "", provision.ServicePrincipalPatch{})
 	assert.Error(t, err)
@@ -387,7 +389,9 @@ func TestPatchBody(t *testing.T) {
 			var got []byte
 			f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
 				assert.Empty(t, r.Header.Get("Content-Encoding"), "bodies are sent as they are")
+				assert.Empty(t, r.TransferEncoding, "and whole")
 				got, _ = io.ReadAll(r.Body)
+				assert.EqualValues(t, len(got), r.ContentLength)
 				w.WriteHeader(204)
 			})
 			require.NoError(t, f.PatchApplication(t.Context(), "1", c.patch))

@@ -36,7 +36,7 @@ func connect(o options) (connection, error) {
 		return connection{}, fmt.Errorf("-cloud: %w", err)
 	}
 	tenant := os.Getenv("AZURE_TENANT_ID")
-	authority := strings.TrimSuffix(strings.TrimRight(o.authority, "/"), "/"+tenant)
+	authority := withoutTenant(o.authority, tenant)
 	if authority != "" {
 		if err := hosts.CheckURL("-authority", authority); err != nil {
 			return connection{}, err
@@ -51,6 +51,11 @@ func connect(o options) (connection, error) {
 	}
 	directory, err := msgraph.New(msgraph.Config{Credential: credential, Cloud: o.cloud, GraphURL: o.graph, HTTPClient: client})
 	return connection{directory, authority}, err
+}
+
+// withoutTenant takes the tenant off an authority's URL.
+func withoutTenant(authority, tenant string) string {
+	return strings.TrimSuffix(strings.TrimRight(authority, "/"), "/"+tenant)
 }
 
 // credential is the client secret of the environment, or the managed identity.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,7 @@ type pipeline struct {
 	*testing.T
 	*entratest.Server
 	caller entratest.Caller
+	store  string
 	flags  []string
 	env    []string
 }
@@ -53,10 +55,11 @@ func newPipeline(t *testing.T, rights ...string) *pipeline {
 		require.NoError(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
-	return &pipeline{t, s, caller,
+	store := filepath.Join(dir, "entra.db")
+	return &pipeline{t, s, caller, store,
 		[]string{
 			"-graph", s.BaseURL(), "-authority", s.Authority(), "-ca", write("ca.pem", s.CertificatePEM()),
-			"-store", filepath.Join(dir, "entra.db"), "-config", write("config.json", []byte(document)),
+			"-store", store, "-config", write("config.json", []byte(document)),
 			"-lag", "100ms", // the tenant has none
 		},
 		[]string{"AZURE_TENANT_ID=" + s.ID(), "AZURE_CLIENT_ID=" + caller.AppID, "AZURE_CLIENT_SECRET=" + caller.Secret.Reveal()},
@@ -96,8 +99,10 @@ func TestPlanApplyDrift(t *testing.T) {
 	assert.Contains(t, out, "2 to grant")
 	assert.Contains(t, out, "pipeline")
 	assert.Zero(t, p.writes(), "plan writes nothing")
+	assert.NoFileExists(t, p.store, "nor here")
 
 	p.run(0, "apply")
+	assert.FileExists(t, p.store)
 	assert.Positive(t, p.writes())
 	p.ResetCounts()
 	out, _ = p.run(0, "apply")
@@ -127,6 +132,40 @@ func TestPlanApplyDrift(t *testing.T) {
 	p.run(0, "drift")
 }
 
+// A machine with a managed identity needs no secret.
+func TestManagedIdentity(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t)
+	managed, err := p.AddManagedIdentity("runner", entratest.ApplicationAdministrator)
+	require.NoError(t, err)
+	endpoint, err := p.ManagedIdentityEndpoint(managed, "header")
+	require.NoError(t, err)
+	local := httptest.NewServer(endpoint)
+	t.Cleanup(local.Close)
+	p.env = []string{"IDENTITY_ENDPOINT=" + local.URL, "IDENTITY_HEADER=header"}
+	out, _ := p.run(0, "apply")
+	assert.Contains(t, out, "runner")
+	out, _ = p.run(0, "plan")
+	assert.Contains(t, out, "Nothing to do")
+}
+
+// What a section of the document no longer holds is removed only when asked.
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t, entratest.ApplicationAdministrator)
+	p.run(0, "apply")
+	empty := filepath.Join(t.TempDir(), "empty.json")
+	require.NoError(t, os.WriteFile(empty, []byte(`{"version": 1, "applications": []}`), 0o600))
+	out, _ := p.run(0, "-config", empty, "plan")
+	assert.Contains(t, out, "Nothing to do")
+	out, _ = p.run(0, "-config", empty, "-prune", "plan")
+	assert.Contains(t, out, "remove")
+	p.run(0, "-config", empty, "-prune", "apply")
+	assert.Len(t, p.State().Deleted, 1)
+	out, _ = p.run(0, "-config", empty, "-prune", "plan")
+	assert.Contains(t, out, "Nothing to do")
+}
+
 // A caller without the role is told which one, whom to give it to, and who may
 // assign it; nothing is written.
 func TestWithoutTheRole(t *testing.T) {
@@ -149,6 +188,8 @@ func TestWrongSecret(t *testing.T) {
 
 func TestWrongCalls(t *testing.T) {
 	t.Parallel()
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	require.NoError(t, os.WriteFile(bad, []byte(`{"version": 1, "products": [{"id": "x", "name": "", "access": {"token": true, "key": false}}]}`), 0o600))
 	for name, c := range map[string]struct {
 		args   []string
 		status int
@@ -160,6 +201,7 @@ func TestWrongCalls(t *testing.T) {
 		"unknown flag":    {[]string{"-x", "plan"}, 2, "usage"},
 		"no config":       {[]string{"-config", "/nonexistent.json", "plan"}, 1, "-config"},
 		"no CA":           {[]string{"-ca", "/nonexistent.pem", "plan"}, 1, "-ca"},
+		"a bad document":  {[]string{"-config", bad, "plan"}, 1, "products[0]"},
 		"unknown cloud":   {[]string{"-cloud", "mars", "plan"}, 1, "-cloud"},
 		"plain authority": {[]string{"-authority", "http://login.example.com", "plan"}, 1, "-authority"},
 		"plain Graph":     {[]string{"-graph", "http://graph.example.com", "plan"}, 1, "GraphURL"},

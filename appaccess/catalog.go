@@ -160,7 +160,7 @@ func (c *Catalog) Snapshot() *Snapshot {
 // without an error, with its Refusal. The error is [ErrUnavailable]: nobody can
 // tell now.
 func (c *Catalog) Client(ctx context.Context, appID string) (ClientState, error) {
-	if validText("appID", appID, MaxIndexValue) != nil {
+	if len(appID) > MaxIndexValue {
 		return ClientState{Refusal: UnknownClient}, nil
 	}
 	st, known, err := c.clients.get(ctx, appID)

@@ -162,6 +162,9 @@ func (c *Catalog) mark() uint64 {
 
 // loadClient reads a client application and its owner.
 func loadClient(r Reader, appID string) (ClientState, []recordRef, error) {
+	if validText("appID", appID, MaxIndexValue) != nil {
+		return ClientState{}, nil, ErrNotFound // no store can hold it
+	}
 	app, err := getBy[ClientApplication](r, byAppID, appID)
 	if err != nil {
 		return ClientState{}, nil, err

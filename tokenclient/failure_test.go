@@ -169,7 +169,7 @@ func TestEntraErrors(t *testing.T) {
 		{400, "invalid_resource", 500011, "The resource principal was not found.", "api://", false},
 		{400, "invalid_scope", 70011, "The provided value for scope is not valid.", "/.default", false},
 		{400, "invalid_grant", 50105, "The signed in user is not assigned.", "granted", false},
-		{400, "invalid_grant", 501051, "Application is not assigned to a role.", "granted", false},
+		{400, "unauthorized_client", 501051, "Application is not assigned to a role.", "granted", false},
 		{401, "invalid_client", 700024, "Client assertion is not within its valid time range.", "clock", true},
 	} {
 		t.Run(fmt.Sprint(tt.aadsts), func(t *testing.T) {

@@ -249,6 +249,7 @@ func TestInvalidTokenDuringAnOutage(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2, e.count())
+	assert.Len(t, a.requests(), 20, "the same token is not sent twice")
 	assert.Empty(t, clk.sleeps())
 }
 

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type policy struct {
 	every     *route            // all products, for Explain
 	root      *segment
 	audiences map[string]bool // of all products
+	audList   string          // the same, for people
 }
 
 // product is what a request is held against.
@@ -85,6 +87,7 @@ func newPolicy(s *appaccess.Snapshot, static map[string]*Product) *policy {
 		p.single[id] = r
 	}
 	p.every.finish()
+	p.audList = p.listAudiences()
 	return p
 }
 
@@ -138,6 +141,15 @@ func (r *route) finish() {
 
 // notScope keeps what cannot stand in a challenge out of it (RFC 6749, 3.3).
 func notScope(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
+
+// listAudiences names all audiences, up to ten, for people.
+func (p *policy) listAudiences() string {
+	list := slices.Sorted(maps.Keys(p.audiences))
+	if len(list) > 10 {
+		return strings.Join(list[:10], " or ") + " or another"
+	}
+	return strings.Join(list, " or ")
+}
 
 // accepts reports whether all of a token's audiences are the product's.
 func (p *product) accepts(aud []string) bool {

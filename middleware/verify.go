@@ -179,7 +179,7 @@ func (p *policy) knows(t *token) failure {
 	}
 	for _, aud := range t.aud {
 		if !p.audiences[aud] {
-			return unauthorized(TokenAudienceNotAllowed, "aud", clip(aud), "an audience of a product")
+			return unauthorized(TokenAudienceNotAllowed, "aud", clip(aud), p.audList)
 		}
 	}
 	return failure{}

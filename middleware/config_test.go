@@ -1,0 +1,122 @@
+package middleware_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+// A configuration that would check less than it seems to is refused, and the
+// error names the field.
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	type cfg = middleware.Config
+	first := func(c *cfg) *middleware.Product { return &c.Products[0] }
+	sub := func(s appaccess.Subscription) func(*cfg) {
+		return func(c *cfg) { c.Subscriptions = []appaccess.Subscription{s} }
+	}
+	for name, tc := range map[string]struct {
+		change func(*cfg)
+		field  string
+	}{
+		"no products":        {func(c *cfg) { c.Products = nil }, "Products"},
+		"no tenant":          {func(c *cfg) { c.Tenants = nil }, "Tenants"},
+		"tenant name":        {func(c *cfg) { c.Tenants = []string{"contoso.onmicrosoft.com"} }, "Tenants"},
+		"tenant wildcard":    {func(c *cfg) { c.Tenants = []string{"common"} }, "Tenants"},
+		"tenant twice":       {func(c *cfg) { c.Tenants = []string{tenantID, tenantID} }, "Tenants"},
+		"cloud":              {func(c *cfg) { c.Cloud = "mars" }, "Cloud"},
+		"authority":          {func(c *cfg) { c.Authority = "http://login.test" }, "Authority"},
+		"STS":                {func(c *cfg) { c.STS = "sts" }, "STS"},
+		"empty audience":     {func(c *cfg) { first(c).Audiences = []string{""} }, "Audiences"},
+		"no audience":        {func(c *cfg) { first(c).Audiences = nil }, "Audiences"},
+		"no role":            {func(c *cfg) { first(c).Role = "" }, "Role"},
+		"blank role":         {func(c *cfg) { first(c).Role = " " }, "Role"},
+		"open product":       {func(c *cfg) { *first(c) = middleware.Product{ID: "open"} }, "InsecureAllowOpenProducts"},
+		"product twice":      {func(c *cfg) { c.Products[1].ID = "starter" }, "Products"},
+		"product without ID": {func(c *cfg) { first(c).ID = "" }, "Products"},
+		"unknown API":        {func(c *cfg) { first(c).APIs = []string{"x"} }, "APIs"},
+		"API path":           {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "a"}} }, "Path"},
+		"API path dots":      {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/../b"}} }, "Path"},
+		"API path slash":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/"}} }, "Path"},
+		"API path twice":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "b", Path: "/a"}} }, "Path"},
+		"algorithm none":     {func(c *cfg) { c.Algorithms = []string{"none"} }, "Algorithms"},
+		"algorithm HMAC":     {func(c *cfg) { c.Algorithms = []string{"RS256", "HS256"} }, "Algorithms"},
+		"leeway":             {func(c *cfg) { c.Leeway = time.Hour }, "Leeway"},
+		"lifetime":           {func(c *cfg) { c.MaxLifetime = -1 }, "MaxLifetime"},
+		"mode":               {func(c *cfg) { c.AppOnly = 7 }, "AppOnly"},
+		"key header":         {func(c *cfg) { c.KeyHeader = "authorization" }, "KeyHeader"},
+		"key header text":    {func(c *cfg) { c.KeyHeader = "a b" }, "KeyHeader"},
+		"key query":          {func(c *cfg) { c.KeyQuery = "a=b" }, "KeyQuery"},
+		"cache":              {func(c *cfg) { c.CacheSize = 1 << 30 }, "CacheSize"},
+		"both modes":         {func(c *cfg) { c.Catalog = newCatalog() }, "Catalog"},
+		"resource":           {func(c *cfg) { c.Resource = "api" }, "Resource"},
+		"scope":              {sub(appaccess.Subscription{ID: "s", Scope: "/products/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"no sum":             {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimarySum"},
+		"same sums":          {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: appaccess.SumKey("a"), SecondarySum: appaccess.SumKey("a")}), "PrimarySum"},
+	} {
+		c := config(newEntra())
+		tc.change(&c)
+		_, err := middleware.New(c)
+		require.Error(t, err, name)
+		assert.ErrorContains(t, err, tc.field, name)
+	}
+	g := open(t, config(newEntra()))
+	assert.Panics(t, func() { g.Product("none") })
+	assert.Panics(t, func() { g.API("none") })
+}
+
+// The key of a subscription without a secondary one is not the empty sum, and
+// names of header and query can be chosen.
+func TestKeyNames(t *testing.T) {
+	t.Parallel()
+	c := middleware.Config{
+		Products:      []middleware.Product{{ID: "p", Keys: true}},
+		Subscriptions: []appaccess.Subscription{{ID: "s", Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimarySum: appaccess.SumKey("right")}},
+		KeyHeader:     "x-api-key", KeyQuery: "code",
+	}
+	h := open(t, c).Product("p")(echo)
+	assert.Equal(t, 200, get(h, "/", "X-Api-Key", "right").Code)
+	assert.Equal(t, 200, get(h, "/?code=right").Code)
+	assert.Equal(t, 200, get(h, "/?co%64e=%72ight").Code)
+	assert.Equal(t, 401, get(h, "/?subscription-key=right").Code)
+	assert.Equal(t, 401, get(h, "/", keyHeader, "right").Code)
+	assert.Equal(t, 401, get(h, "/?code=").Code)
+	assert.Equal(t, 401, call(h, mint(t, claims(nil))).Code, "no tenant, no tokens")
+	c.KeyQuery = "-"
+	assert.Equal(t, 401, get(open(t, c).Product("p")(echo), "/?code=right").Code)
+}
+
+// Tokens of version 1, of other clouds and of other algorithms, where they are
+// configured.
+func TestTokenForms(t *testing.T) {
+	t.Parallel()
+	c := config(newEntra())
+	v1 := claims(object{"iss": "https://sts.test/" + tenantID + "/", "ver": "1.0", "azp": nil, "appid": clientID, "aud": "api://" + appID})
+	h := open(t, c).Product("starter")(echo)
+	assert.Equal(t, 401, call(h, mint(t, v1)).Code, "no STS is configured")
+	c.STS = "https://sts.test/"
+	h = open(t, c).Product("starter")(echo)
+	w := call(h, mint(t, v1))
+	assert.Equal(t, 200, w.Code)
+	assert.Equal(t, clientID+" starter", w.Header().Get("X-Caller"))
+	assert.Equal(t, 401, call(h, mint(t, claims(object{"azp": clientID, "appid": otherApp}))).Code)
+	assert.Equal(t, 200, call(h, mint(t, claims(object{"aud": []string{appID, "api://" + appID}}))).Code)
+	assert.Equal(t, 200, call(h, mint(t, claims(object{"iat": nil, "nbf": nil}))).Code)
+	assert.Equal(t, 200, call(h, mint(t, claims(object{"idtyp": nil}))).Code, "fallback is the default in static mode")
+	assert.Equal(t, 200, call(h, sign(t, testKeys()[0], object{"typ": "at+jwt", "alg": "RS256", "kid": "k1", "x5t": "k1"}, claims(nil))).Code)
+
+	c.AppOnly = middleware.AppOnlyStrict
+	assert.Equal(t, 403, call(open(t, c).Product("starter")(echo), mint(t, claims(object{"idtyp": nil}))).Code)
+	c.Leeway = -1
+	assert.Equal(t, 401, call(open(t, c).Product("starter")(echo), mint(t, claims(object{"exp": time.Now().Add(-time.Second).Unix()}))).Code)
+	c.CacheSize = -1
+	h = open(t, c).Product("starter")(echo)
+	for range 2 {
+		assert.Equal(t, 200, call(h, mint(t, claims(nil))).Code)
+	}
+}

@@ -35,7 +35,7 @@ import (
 )
 
 // errDrift makes the process exit with 3.
-var errDrift = errors.New("Entra is not what it was made to be")
+var errDrift = errors.New("the tenant is not what it was made to be")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -190,11 +190,14 @@ func (s *faultyStore) die(dead bool) {
 	s.dead = dead
 }
 
-func (s *faultyStore) View(ctx context.Context, fn func(appaccess.Reader) error) error {
+func (s *faultyStore) isDead() bool {
 	s.mu.Lock()
-	dead := s.dead
-	s.mu.Unlock()
-	if dead {
+	defer s.mu.Unlock()
+	return s.dead
+}
+
+func (s *faultyStore) View(ctx context.Context, fn func(appaccess.Reader) error) error {
+	if s.isDead() {
 		return errStoreDown
 	}
 	return s.Store.View(ctx, fn)

@@ -163,6 +163,12 @@ func (c *graphCall) patchApplication(id string) (graphReply, *graphError) {
 	if failed := c.t.setApplication(a, old, props); failed != nil {
 		return graphReply{}, failed
 	}
+	if seen := c.v.application(id); seen != nil && props["appRoles"] != nil {
+		// A replica that still shows the role enabled refuses its change.
+		if failed := checkRoleChange(seen.AppRoles, a.AppRoles); failed != nil {
+			return graphReply{}, failed
+		}
+	}
 	c.t.putApplication(a, c.t.spread())
 	return noContent()
 }

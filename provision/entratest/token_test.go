@@ -3,8 +3,10 @@ package entratest_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
+	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -209,4 +212,120 @@ func TestKeys(t *testing.T) {
 	after := read()
 	require.Len(t, after, 1)
 	assert.NotEqual(t, before[0]["kid"], after[0]["kid"])
+}
+
+// TestCredentialsAndObjectsThatEnd takes away, one after the other, what a token
+// needs.
+func TestCredentialsAndObjectsThatEnd(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := newShop(t, entratest.Config{Now: c.now}, starter)
+	d := directory(t, s.Tenant, entratest.ApplicationAdministrator)
+	ctx := t.Context()
+	want := func(what string, code float64) {
+		t.Helper()
+		status, body := s.ask(t, s.form(s.client))
+		assert.GreaterOrEqual(t, status, 400, what)
+		assert.Equal(t, []any{code}, body["error_codes"], what)
+	}
+	enable := func(appID string, on bool) {
+		t.Helper()
+		_, _, err := d.UpsertServicePrincipal(ctx, appID, provision.ServicePrincipalPatch{AccountEnabled: &on})
+		require.NoError(t, err)
+	}
+	status, _ := s.ask(t, s.form(s.client))
+	require.Equal(t, 200, status)
+	enable(s.client.AppID, false)
+	want("client disabled", 7000112)
+	enable(s.client.AppID, true)
+	enable(s.product.AppID, false)
+	want("resource disabled", 500014)
+	enable(s.product.AppID, true)
+	require.NoError(t, d.DeleteApplication(ctx, s.product.ApplicationID))
+	want("resource deleted", 500011)
+	require.NoError(t, d.DeleteServicePrincipal(ctx, s.client.ObjectID))
+	want("client without service principal", 7000229)
+	c.pass(3 * 365 * 24 * time.Hour)
+	want("secret expired", 7000222)
+	d = directory(t, s.Tenant, entratest.ApplicationAdministrator)
+	require.NoError(t, d.DeleteApplication(ctx, s.client.ApplicationID))
+	want("client deleted", 700016)
+}
+
+// TestDisabledRole: a grant of a role that is off gives no role.
+func TestDisabledRole(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, entratest.Config{}, starter)
+	d := directory(t, s.Tenant, entratest.ApplicationAdministrator)
+	apps, errs := d.Applications(t.Context(), []provision.AppRef{{AppID: s.product.AppID}})
+	require.NoError(t, errs[0])
+	apps[0].AppRoles[0].Enabled = false
+	require.NoError(t, d.PatchApplication(t.Context(), s.product.ApplicationID, provision.ApplicationPatch{AppRoles: &apps[0].AppRoles}))
+	_, body := s.ask(t, s.form(s.client))
+	assert.NotContains(t, claims(t, s.Server, body["access_token"].(string)), "roles")
+}
+
+func TestMalformedTokenRequests(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, entratest.Config{}, starter)
+	send := func(change func(*http.Request)) (int, float64) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.TokenURL(), strings.NewReader(s.form(s.client).Encode()))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		change(req)
+		resp, err := s.Client().Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		var body struct {
+			Codes []float64 `json:"error_codes"`
+		}
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&body))
+		require.Len(t, body.Codes, 1)
+		return resp.StatusCode, body.Codes[0]
+	}
+	body := func(s string) func(*http.Request) {
+		return func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader(s)), -1 }
+	}
+	for name, tc := range map[string]struct {
+		change func(*http.Request)
+		code   float64
+	}{
+		"GET":       {func(r *http.Request) { r.Method = http.MethodGet; body("")(r) }, 900561},
+		"JSON":      {func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }, 900144},
+		"twice":     {body("scope=a&scope=b"), 9000411},
+		"huge":      {body("scope=" + strings.Repeat("a", 1<<17)), 9000410},
+		"two names": {func(r *http.Request) { r.SetBasicAuth(s.stranger.AppID, "x") }, 900144},
+	} {
+		status, code := send(tc.change)
+		assert.Equal(t, http.StatusBadRequest, status, name)
+		assert.Equal(t, tc.code, code, name)
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	t.Parallel()
+	s := entratest.NewServer(t, entratest.Config{Name: "Fabrikam"})
+	read := func(path string) map[string]any {
+		t.Helper()
+		resp, err := s.Client().Get(s.BaseURL() + path)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		var body map[string]any
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&body))
+		return body
+	}
+	instance := read("/common/discovery/instance?api-version=1.1&authorization_endpoint=" + url.QueryEscape(s.AuthorizeURL()))
+	assert.Equal(t, s.Issuer()+"/.well-known/openid-configuration", instance["tenant_discovery_endpoint"])
+	config := read("/fabrikam.onmicrosoft.com/v2.0/.well-known/openid-configuration")
+	assert.Equal(t, s.Issuer(), config["issuer"])
+	assert.Equal(t, s.IssuerV1(), read("/" + s.ID() + "/.well-known/openid-configuration")["issuer"])
+	shared := read("/common/v2.0/.well-known/openid-configuration")
+	assert.Equal(t, s.BaseURL()+"/{tenantid}/v2.0", shared["issuer"])
+	keys := read("/common/discovery/v2.0/keys")["keys"].([]any)
+	assert.Equal(t, shared["issuer"], keys[0].(map[string]any)["issuer"])
+	resp, err := s.Client().Post(s.KeysURL(), "", nil)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
 }

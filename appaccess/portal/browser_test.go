@@ -205,6 +205,15 @@ func (b *tab) press(text string) {
 	b.wait(`document.readyState === "complete" && !document.documentElement.dataset.before && !!document.querySelector("main")`)
 }
 
+// pickAccount signs in at the local tenant's page.
+func (b *tab) pickAccount(name string) {
+	b.t.Helper()
+	find := `[...document.querySelectorAll("button[name=pick]")].find(e => e.textContent.includes(` + quoted(name) + `))`
+	b.wait(find)
+	eval[bool](b, find+".click() || true")
+	b.wait(`location.href.startsWith(` + quoted(b.w.web.URL) + `) && document.readyState === "complete" && !!document.querySelector("main")`)
+}
+
 // fill sets a field as typing would.
 func (b *tab) fill(name, value string) {
 	b.t.Helper()

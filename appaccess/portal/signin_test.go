@@ -25,7 +25,6 @@ import (
 type signInWorld struct {
 	*world
 	ada, grace entratest.User
-	appID      string
 	transport  *meddler
 	cfg        portal.Config
 }
@@ -70,30 +69,38 @@ func newSignInWorld(t testing.TB) *signInWorld {
 	s := &signInWorld{}
 	s.world = newWorld(t, func(w *world, c *portal.Config) {
 		redirect := w.web.URL + prefix + "/signin/callback"
-		app, err := w.tenant.AddApplication(entratest.App{Name: "Contoso API access", Roles: []string{"user:Portal.Manager"}, RedirectURIs: []string{redirect}})
-		require.NoError(t, err)
-		value, err := w.tenant.AddSecret(app.AppID, "portal")
-		require.NoError(t, err)
+		s.world = w
+		appID, secret := s.registration(redirect)
+		var err error
 		s.ada, err = w.tenant.AddUser(entratest.User{Name: "Ada Lovelace", Username: "ada"})
 		require.NoError(t, err)
 		s.grace, err = w.tenant.AddUser(entratest.User{Name: "Grace Hopper", Username: "grace"})
 		require.NoError(t, err)
-		require.NoError(t, w.tenant.AssignUser(s.grace, app.AppID, "Portal.Manager"))
+		require.NoError(t, w.tenant.AssignUser(s.grace, appID, "Portal.Manager"))
 		_, err = w.service.BindUser(t.Context(), root, "ada", w.tenant.ID(), s.ada.ObjectID)
 		require.NoError(t, err)
 		s.transport = &meddler{base: w.trusting().Transport, mint: w.tenant.MintToken}
-		s.appID = app.AppID
 		c.Authenticate = nil
 		c.Keys = [][]byte{[]byte(strings.Repeat("1", 32))}
 		c.SignIn = &portal.SignIn{
-			TenantID: w.tenant.ID(), ClientID: app.AppID, RedirectURL: redirect, Authority: w.tenant.BaseURL(),
-			ClientSecret: func(context.Context) (string, error) { return value.Reveal(), nil },
+			TenantID: w.tenant.ID(), ClientID: appID, RedirectURL: redirect, Authority: w.tenant.BaseURL(),
+			ClientSecret: secret,
 			HTTPClient:   &http.Client{Transport: s.transport},
 		}
 		s.cfg = *c
 	})
 	s.clock.advance(time.Minute) // past the binding of ada's account
 	return s
+}
+
+// registration makes another app registration for the portal.
+func (s *signInWorld) registration(redirect string) (appID string, read func(context.Context) (string, error)) {
+	s.t.Helper()
+	app, err := s.tenant.AddApplication(entratest.App{Name: "Contoso portal", Roles: []string{"user:Portal.Manager"}, RedirectURIs: []string{redirect}})
+	require.NoError(s.t, err)
+	value, err := s.tenant.AddSecret(app.AppID, "portal")
+	require.NoError(s.t, err)
+	return app.AppID, func(context.Context) (string, error) { return value.Reveal(), nil }
 }
 
 // begin starts a sign-in and returns the parameters that Entra gets.

@@ -1,0 +1,307 @@
+package portal_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+)
+
+// The whole story, click by click: a manager signs in, switches application
+// based access on, registers a client application and makes a secret; its owner
+// signs in, receives it and calls the API. On a wide screen with JavaScript and
+// on a phone without.
+func TestTheStoryInTheBrowser(t *testing.T) {
+	t.Parallel()
+	for name, way := range map[string]struct {
+		screen screen
+		script bool
+	}{
+		"wide with JavaScript":     {screens[0], true},
+		"phone without JavaScript": {screens[3], false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSignInWorld(t)
+			address := s.api.URL + "/echo"
+			_, err := s.service.UpdateAPI(t.Context(), root, "echo-api", appaccess.APIUpdate{ServiceURL: &address})
+			require.NoError(t, err)
+			open := func(who string) *tab {
+				b := s.open(t, "")
+				b.on(way.screen)
+				send(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !way.script})
+				do(b, chromedp.Navigate(s.web.URL+prefix+"/"))
+				b.pickAccount(who)
+				return b
+			}
+			m := open("Grace Hopper")
+			s.managerStory(m)
+			id := s.only().ID
+			a := open("Ada Lovelace")
+			secret := s.ownerStory(a, id)
+			s.trying(a, secret)
+			m.clean()
+			a.clean()
+		})
+	}
+}
+
+// only is the one application that there is.
+func (w *world) only() appaccess.ClientApplication {
+	w.t.Helper()
+	found, err := w.service.Applications(w.t.Context(), root, appaccess.Filter{})
+	require.NoError(w.t, err)
+	require.Len(w.t, found.Items, 1)
+	return found.Items[0]
+}
+
+func (s *signInWorld) managerStory(m *tab) {
+	t := m.t
+	// Enable application based access for the product.
+	m.visit("/products")
+	m.press("Starter")
+	m.press("Properties")
+	m.choose("access", "token", true)
+	m.choose("access", "key", true)
+	m.press("Save")
+	m.sees("Saved.")
+	starter, err := s.service.Product(t.Context(), root, "starter")
+	require.NoError(t, err)
+	assert.Equal(t, appaccess.Access{Token: true, Key: true}, starter.Access)
+	m.sees(starter.Entra.AppID)
+	m.sees(starter.Entra.Scope())
+
+	// Review its application in Entra.
+	m.press("Review in Entra")
+	m.sees("APIMProductApplicationStarter")
+	m.sees("Product.Starter.All")
+
+	// Register a client application, at first without an owner.
+	m.visit("/applications")
+	m.sees("No applications yet")
+	m.press("Register application")
+	m.fill("name", "Web shop")
+	m.choose("products", "starter", true)
+	m.press("Register")
+	m.sees("Please look at the marked fields")
+	m.fill("ownerId", "ada")
+	m.press("Register")
+	m.sees("Application registered.")
+	m.sees(s.only().Entra.AppID)
+	m.sees("Add secret")
+
+	// Generate a client secret, sealed for its owner.
+	m.press("Add secret")
+	m.press("Generate")
+	m.sees("Secret made and sealed.")
+	m.press("Review in Entra")
+	m.sees("APIMApplicationStarter")
+	m.sees("Product.Starter.All")
+	m.sees("Granted")
+
+	// What is done stands in the trail, and Entra is in step.
+	m.visit("/audit")
+	m.sees("application.register")
+	m.visit("/entra")
+	m.press("Apply now")
+	m.sees("Finished: Entra is in step")
+}
+
+func (s *signInWorld) ownerStory(a *tab, id string) (secret string) {
+	t := a.t
+	a.sees("Web shop")
+	a.press("Web shop")
+	one := s.only()
+	a.sees(one.Entra.AppID)
+	a.sees("/.default")
+	a.sees(s.tenant.TokenURL())
+	a.sees("A client secret waits for you.")
+	a.press("Receive it")
+	a.press("Show the secret once")
+	secret = a.text("[data-once]")
+	require.GreaterOrEqual(t, len(secret), 30)
+	a.sees("Shown this once.")
+
+	// Reload and back do not show it again.
+	a.reload()
+	a.sees("This form was sent already")
+	a.misses(secret)
+	a.visit("/my/applications/" + id)
+	a.misses(secret)
+	// The browser may refuse by itself to show the answer to a form once more.
+	ctx, cancel := context.WithTimeout(a.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.NavigateBack()); err != nil {
+		assert.ErrorContains(t, err, "ERR_CACHE_MISS")
+	}
+	a.misses(secret)
+
+	// One of their own replaces it.
+	a.visit("/my/applications/" + id)
+	a.press("Generate secret")
+	a.choose("old", "0", true)
+	a.press("Generate")
+	own := a.text("[data-once]")
+	require.NotEqual(t, secret, own)
+	a.press("Close")
+	a.misses(own)
+	creds, err := s.service.Credentials(t.Context(), root, id)
+	require.NoError(t, err)
+	assert.Len(t, creds, 1)
+	return own
+}
+
+// reload sends a form again, as the browser's button does after it asked.
+func (b *tab) reload() {
+	b.t.Helper()
+	eval[string](b, `document.documentElement.dataset.before = "yes"`)
+	do(b, chromedp.Reload())
+	b.wait(`document.readyState === "complete" && !document.documentElement.dataset.before && !!document.querySelector("main")`)
+}
+
+func (s *signInWorld) trying(a *tab, secret string) {
+	a.visit("/my/applications/" + s.only().ID)
+	a.press("Try it")
+	a.fill("path", "/hello")
+	a.fill("secret", secret)
+	a.press("Send")
+	a.sees("200 OK")
+	a.sees("Product.Starter.All")
+	a.sees("/echo/hello")
+	a.misses(secret)
+	assert.Equal(a.t, int64(1), s.calls.Load())
+}
+
+// Everything can be reached and done with the keyboard alone.
+func TestKeyboardAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	b := w.open(t, "manager")
+	b.on(screens[0])
+	b.visit("/applications/new")
+	b.keys("\t")
+	assert.Equal(t, "Skip to content", eval[string](b, `document.activeElement.textContent`))
+	b.keys("\r")
+	b.wait(`location.hash === "#main"`)
+	b.tabTo(`document.activeElement.name === "name"`)
+	b.keys("Shop by keyboard")
+	b.keys("\t")
+	b.keys("Ada")
+	b.wait(`document.activeElement.value === "ada"`)
+	b.tabTo(`document.activeElement.value === "orders"`)
+	b.keys(" ")
+	b.wait(`document.activeElement.checked`)
+	assert.NotEqual(t, "none", eval[string](b, `getComputedStyle(document.activeElement.closest("label")).outlineStyle`), "focus is seen")
+	b.tabTo(`document.activeElement.textContent.trim() === "Register"`)
+	assert.NotEqual(t, "none", eval[string](b, `getComputedStyle(document.activeElement).outlineStyle`), "focus is seen")
+	b.keys("\r")
+	b.wait(`document.body.innerText.includes("Application registered.")`)
+	assert.Equal(t, "Shop by keyboard", w.only().Name)
+	b.clean()
+}
+
+func (b *tab) keys(keys string) {
+	b.t.Helper()
+	do(b, chromedp.KeyEvent(keys))
+}
+
+// tabTo presses the tab key until the focus is where it should be.
+func (b *tab) tabTo(there string) {
+	b.t.Helper()
+	for range 40 {
+		b.keys("\t")
+		if eval[bool](b, there) {
+			return
+		}
+	}
+	require.Fail(b.t, "the keyboard does not get there", there)
+}
+
+// On a phone the menu opens without JavaScript, and a secret can be copied with
+// it.
+func TestMenuAndCopy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	w.application("shop", "ada")
+	b := w.open(t, "ada")
+	b.on(screens[2])
+	b.visit("/my/applications/shop")
+	assert.True(t, eval[bool](b, `document.querySelector(".side").offsetParent === null && !document.querySelector(".menu").open`))
+	eval[bool](b, `document.querySelector(".menu summary").click() || true`)
+	b.wait(`document.querySelector(".menu nav a").offsetParent !== null`)
+	b.shoot("phone-light_menu")
+	b.wait(`document.querySelector('button[data-copy="client-id"]').offsetParent !== null`)
+	eval[bool](b, `(window.copied = "", navigator.clipboard.writeText = async text => { window.copied = text }, true)`)
+	eval[bool](b, `document.querySelector('button[data-copy="client-id"]').click() || true`)
+	b.wait(`window.copied === ` + quoted(w.only().Entra.AppID))
+	b.wait(`document.querySelector('button[data-copy="client-id"]').textContent === "Copied"`)
+	b.clean()
+}
+
+// Error pages, values shown once, progress and troubles are pages, too: they
+// are looked at like all others.
+func TestRarePagesInTheBrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sample()
+	m, a := w.open(t, "manager"), w.open(t, "ada")
+	a.visit("/my/applications/web-shop/secrets/new")
+	a.choose("old", "0", true)
+	a.press("Generate")
+	a.show("shown")
+	a.visit("/my/applications/none")
+	a.show("not_found")
+	n := w.open(t, "nobody")
+	n.visit("/")
+	n.show("no_account")
+
+	m.visit("/products/orders/properties")
+	m.choose("access", "token", false)
+	m.press("Save")
+	m.sees("This ends access that is in use")
+	m.show("force")
+	m.visit("/apis/new")
+	m.press("Create API")
+	m.show("refused_form")
+	require.NoError(t, w.tenant.SetRights(w.caller))
+	m.visit("/products/new")
+	m.fill("name", "Weather")
+	m.choose("apis", "echo-api", true)
+	m.press("Create product")
+	m.sees("Entra could not follow yet")
+	m.show("not_followed")
+	m.visit("/entra")
+	m.show("entra_failed")
+	m.visit("/entra/diagnosis")
+	m.show("diagnosis_failed")
+	require.NoError(t, w.tenant.SetRights(w.caller, entratestRights()...))
+	w.clock.advance(time.Hour)
+	m.visit("/entra/preview")
+	m.show("preview")
+	m.press("Apply now")
+	m.show("applied")
+	m.clean()
+	a.clean()
+}
+
+// show takes the page that is open through all screens.
+func (b *tab) show(name string) {
+	b.t.Helper()
+	for _, s := range screens {
+		b.on(s)
+		b.narrow(name)
+		if s.axe {
+			b.axe(name)
+		}
+		b.shoot(s.name + "_~" + name)
+	}
+	b.on(screens[0])
+}

@@ -163,21 +163,27 @@ func (c *Catalog) Client(ctx context.Context, appID string) (ClientState, error)
 	if len(appID) > MaxIndexValue {
 		return ClientState{Refusal: UnknownClient}, nil
 	}
-	st, known, err := c.clients.get(ctx, appID)
-	if err == nil && !known {
-		st = ClientState{AppID: appID, Refusal: UnknownClient}
+	st, err := c.clients.get(ctx, appID)
+	switch {
+	case err != nil:
+		return ClientState{}, err
+	case st == nil:
+		return ClientState{AppID: appID, Refusal: UnknownClient}, nil
 	}
-	return st, err
+	return *st, nil
 }
 
 // Key is the same for a subscription key, by its SHA-256. It does not compare
 // KeyState.Expires with a clock: that is the asker's to do.
 func (c *Catalog) Key(ctx context.Context, sum [32]byte) (KeyState, error) {
-	st, known, err := c.keys.get(ctx, sum)
-	if err == nil && !known {
-		st = KeyState{Refusal: UnknownKey}
+	st, err := c.keys.get(ctx, sum)
+	switch {
+	case err != nil:
+		return KeyState{}, err
+	case st == nil:
+		return KeyState{Refusal: UnknownKey}, nil
 	}
-	return st, err
+	return *st, nil
 }
 
 // Staleness is how long ago all answers were last known to be current. It is

@@ -52,19 +52,20 @@ func (c *cache[K, V]) init(size int, hash func(K) uint64) {
 
 func (c *cache[K, V]) shard(k K) *cacheShard[K, V] { return &c.shards[c.hash(k)%cacheShards] }
 
-func (c *cache[K, V]) get(k K) (v V, ok bool) {
+// get returns what is remembered of a key, not to be changed, or nil.
+func (c *cache[K, V]) get(k K) *V {
 	s := c.shard(k)
 	s.mu.RLock()
 	e := s.entries[k]
 	s.mu.RUnlock()
 	if e == nil {
-		return v, false
+		return nil
 	}
 	if !e.used.Load() {
 		e.used.Store(true)
 	}
 	s.hits.Add(1)
-	return e.value, true
+	return &e.value
 }
 
 // put remembers a value that was made from the records refs.

@@ -26,8 +26,7 @@ type lookup[K comparable, V any] struct {
 // waits for it.
 type flight[V any] struct {
 	done  chan struct{}
-	value V
-	known bool
+	value *V
 	err   error
 }
 
@@ -38,30 +37,30 @@ func (l *lookup[K, V]) init(c *Catalog, size, unknown int, hash func(K) uint64, 
 	l.flights = map[K]*flight[V]{}
 }
 
-// get returns the value of a key, and whether the store knows it.
-func (l *lookup[K, V]) get(ctx context.Context, k K) (v V, known bool, err error) {
+// get returns the value of a key, or nil if the store does not know it.
+func (l *lookup[K, V]) get(ctx context.Context, k K) (*V, error) {
 	stale := l.catalog.Staleness()
 	if stale > l.catalog.staleFor {
-		return v, false, errStale
+		return nil, errStale
 	}
-	if v, ok := l.known.get(k); ok {
-		return v, true, nil
+	if v := l.known.get(k); v != nil {
+		return v, nil
 	}
-	if era, ok := l.unknown.get(k); ok && era == l.era.Load() {
-		return v, false, nil
+	if era := l.unknown.get(k); era != nil && *era == l.era.Load() {
+		return nil, nil
 	}
 	if stale > downAfter {
-		return v, false, errDown
+		return nil, errDown
 	}
 	f, err := l.join(k)
 	if err != nil {
-		return v, false, err
+		return nil, err
 	}
 	select {
 	case <-f.done:
-		return f.value, f.known, f.err
+		return f.value, f.err
 	case <-ctx.Done():
-		return v, false, unavailable(ctx.Err())
+		return nil, unavailable(ctx.Err())
 	}
 }
 
@@ -82,7 +81,7 @@ func (l *lookup[K, V]) join(k K) (*flight[V], error) {
 	f := &flight[V]{done: make(chan struct{})}
 	l.flights[k] = f
 	l.catalog.running.Go(func() {
-		f.value, f.known, f.err = l.read(k)
+		f.value, f.err = l.read(k)
 		l.mu.Lock()
 		delete(l.flights, k)
 		l.mu.Unlock()
@@ -100,7 +99,7 @@ func (l *lookup[K, V]) close() {
 
 // read asks the store, and again if what it asked for changed meanwhile: the
 // answer may be of before the change.
-func (l *lookup[K, V]) read(k K) (v V, known bool, err error) {
+func (l *lookup[K, V]) read(k K) (v *V, err error) {
 	c := l.catalog
 	ctx, cancel := context.WithTimeout(c.ctx, loadTimeout)
 	defer cancel()
@@ -108,36 +107,38 @@ func (l *lookup[K, V]) read(k K) (v V, known bool, err error) {
 	case c.loads <- struct{}{}:
 		defer func() { <-c.loads }()
 	case <-ctx.Done():
-		return v, false, unavailable(ctx.Err())
+		return nil, unavailable(ctx.Err())
 	}
 	for range 3 {
-		mark, era := c.mark(), l.era.Load()
-		c.loadCount.Add(1)
-		var refs []recordRef
-		err = c.store.View(ctx, func(r Reader) (err error) {
-			v, refs, err = l.load(r, k)
-			return err
-		})
-		known = err == nil
-		switch {
-		case known:
-			if l.remember(mark, k, v, refs) {
-				return v, true, nil
-			}
-		case errors.Is(err, ErrNotFound):
-			l.unknown.put(k, era, nil)
-			if l.era.Load() == era {
-				return v, false, nil
-			}
-		default:
-			c.loadFails.Add(1)
-			return v, false, unavailable(err)
+		var current bool
+		if v, current, err = l.readOnce(ctx, k); err != nil || current {
+			break
 		}
 	}
-	if !known {
-		err = nil
+	return v, err
+}
+
+// readOnce reports also whether the answer is of a state that no change has
+// overtaken, and was remembered.
+func (l *lookup[K, V]) readOnce(ctx context.Context, k K) (v *V, current bool, err error) {
+	c := l.catalog
+	mark, era := c.mark(), l.era.Load()
+	c.loadCount.Add(1)
+	var value V
+	var refs []recordRef
+	err = c.store.View(ctx, func(r Reader) (err error) {
+		value, refs, err = l.load(r, k)
+		return err
+	})
+	switch {
+	case err == nil:
+		return &value, l.remember(mark, k, value, refs), nil
+	case errors.Is(err, ErrNotFound):
+		l.unknown.put(k, era, nil)
+		return nil, l.era.Load() == era, nil
 	}
-	return v, known, err
+	c.loadFails.Add(1)
+	return nil, false, unavailable(err)
 }
 
 // remember puts a value in the cache unless one of its records changed after

@@ -20,6 +20,7 @@ import (
 type moodyStore struct {
 	appaccess.Store
 	views  atomic.Int64
+	reads  atomic.Int64 // queries within them, for other than products and APIs
 	active atomic.Int64 // views that run
 	most   atomic.Int64 // of those at a time
 
@@ -64,7 +65,7 @@ func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) 
 	if fail != nil {
 		return fail
 	}
-	asked := &entities{}
+	asked := &entities{reads: &s.reads}
 	err := s.Store.View(ctx, func(r appaccess.Reader) error {
 		asked.Reader = r
 		return fn(asked)
@@ -94,12 +95,25 @@ func (s *moodyStore) Update(ctx context.Context, fn func(appaccess.Writer) error
 // entities notes whether a view reads more than the revision.
 type entities struct {
 	appaccess.Reader
-	any bool
+	any   bool
+	reads *atomic.Int64
+}
+
+func (e *entities) note(k appaccess.Kind) {
+	if k != appaccess.KindProduct && k != appaccess.KindAPI {
+		e.any = true
+		e.reads.Add(1)
+	}
 }
 
 func (e *entities) List(q appaccess.Query) ([]appaccess.Record, error) {
-	e.any = e.any || q.Kind != appaccess.KindProduct && q.Kind != appaccess.KindAPI
+	e.note(q.Kind)
 	return e.Reader.List(q)
+}
+
+func (e *entities) Get(k appaccess.Kind, id string) (appaccess.Record, error) {
+	e.note(k)
+	return e.Reader.Get(k, id)
 }
 
 func (s *moodyStore) Changes(ctx context.Context, after appaccess.Revision) iter.Seq2[appaccess.Change, error] {

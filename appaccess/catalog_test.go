@@ -38,6 +38,28 @@ func TestCatalogAnswers(t *testing.T) {
 	})
 }
 
+func TestCatalogQueries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, appaccess.CatalogConfig{})
+		for _, ask := range []struct {
+			do      func()
+			queries int64
+		}{
+			{func() { w.client(appID) }, 2}, // the application and its owner
+			{func() { w.key(primary) }, 2},
+			{func() { w.client("unknown") }, 1},
+			{func() { w.key("unknown") }, 1},
+		} {
+			w.store.reads.Store(0)
+			ask.do()
+			assert.Equal(t, ask.queries, w.store.reads.Load(), "a miss")
+			ask.do()
+			assert.Equal(t, ask.queries, w.store.reads.Load(), "a hit")
+		}
+	})
+}
+
 // Each change is made after the answer was remembered.
 func TestCatalogFollowsChanges(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,9 @@ type Store interface {
 	// Updates, and commits if fn returns nil. It may run fn again, on a newer
 	// state, so fn must have no effect but through its Writer. The Revision
 	// returned is that of the commit; an Update that wrote nothing returns the
-	// revision that it read. What Update acknowledged survives a crash.
+	// revision that it read. What Update acknowledged survives a crash. After
+	// [ErrUnavailable] or the context's end it may have been committed all the
+	// same, as when the connection was lost before the answer came.
 	Update(ctx context.Context, fn func(Writer) error) (Revision, error)
 
 	// Changes yields every change after a revision in commit order, and then

@@ -126,10 +126,11 @@ func (c *catalog) change(f func(*appaccess.ClientState)) func() {
 // A gate that lets everything pass fails every attack: the suite can tell.
 func TestAttacksFindAnOpenGate(t *testing.T) {
 	t.Parallel()
-	tenant, err := entratest.New(entratest.Config{})
+	var now clock
+	tenant, err := entratest.New(entratest.Config{Now: now.now})
 	require.NoError(t, err)
 	target := target(tenant)
-	target.Handler, target.Key = echo, "key-of-a-subscription"
+	target.Handler, target.Key, target.Advance = echo, "key-of-a-subscription", now.advance
 	for _, a := range entratest.Attacks(target) {
 		if a.Status != http.StatusOK {
 			assert.Error(t, a.Run(target), a.Name)

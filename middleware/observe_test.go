@@ -1,0 +1,237 @@
+package middleware_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+// Every refusal says which comparison failed, with both sides, and never holds
+// the credential.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	c.clients["blocked"] = appaccess.ClientState{AppID: "blocked", Refusal: appaccess.OwnerBlocked}
+	c.clients["ungranted"] = appaccess.ClientState{AppID: "ungranted"}
+	g := open(t, managed(newEntra(), c))
+	for _, tc := range []struct {
+		change object
+		reason middleware.Reason
+		detail string
+	}{
+		{nil, middleware.Allowed, ""},
+		{object{"aud": "api://other"}, middleware.TokenAudienceNotAllowed, `aud is "api://other", allowed is "` + appID + ` or `},
+		{object{"aud": otherApp, "roles": []string{role}}, middleware.RoleMissing, `roles is "Product.Starter.All", allowed is "Product.Other.All"`},
+		{object{"roles": []string{"A", "B"}}, middleware.RoleMissing, `roles is "A B", allowed is "` + role + `"`},
+		{object{"roles": nil}, middleware.RoleMissing, "roles: " + role},
+		{object{"iss": "https://sts.windows.net/" + tenantID + "/"}, middleware.TokenIssuerNotAllowed, `iss is "https://sts.windows.net/` + tenantID + `/", allowed is "` + authority},
+		{object{"ver": "1.0"}, middleware.TokenClaimValueNotAllowed, `ver is "1.0", allowed is "2.0 as iss says"`},
+		{object{"exp": 1}, middleware.TokenExpired, `exp is "1970-01-01T00:00:01Z", allowed is "after `},
+		{object{"exp": nil}, middleware.TokenClaimNotFound, `exp is "absent"`},
+		{object{"exp": "1"}, middleware.JwtInvalid, "exp: has another type or range"},
+		{object{"idtyp": nil}, middleware.TokenOfUser, `idtyp is "absent", allowed is "app (an optional claim`},
+		{object{"scp": "a"}, middleware.TokenOfUser, `scp is "present"`},
+		{object{"azp": "blocked"}, middleware.ClientNotAllowed, `client is "blocked: owner blocked"`},
+		{object{"azp": "unknown"}, middleware.ClientNotAllowed, `client is "unknown: client unknown"`},
+		{object{"azp": "ungranted"}, middleware.ClientNotGranted, "products of the client: starter"},
+		{object{"tid": strings.Repeat("x", 1000)}, middleware.TokenClaimValueNotAllowed, `tid is "` + strings.Repeat("x", 200) + `..."`},
+	} {
+		token := mint(t, claims(tc.change))
+		d := g.Explain(request("/echo", "Authorization", "Bearer "+token))
+		assert.Equal(t, tc.reason, d.Reason, tc.change)
+		assert.Equal(t, tc.reason == middleware.Allowed, d.Allowed)
+		assert.Contains(t, d.Detail.String(), tc.detail)
+		assert.Equal(t, []any{middleware.TokenCredential, "echo"}, []any{d.Credential, d.API})
+		assert.NotContains(t, fmt.Sprintf("%+v %+v", d, d.Principal), token[strings.LastIndexByte(token, '.'):])
+	}
+	d := g.Explain(request("/echo", keyHeader, "nearly-right"))
+	assert.Equal(t, middleware.SubscriptionKeyInvalid, d.Reason)
+	assert.NotContains(t, fmt.Sprintf("%+v", d), "nearly-right")
+	d = g.Explain(request("/echo/admin", keyHeader, "key-starter"))
+	assert.Equal(t, `scope is "/products/starter", allowed is "one that reaches this API"`, d.Detail.String())
+	assert.Equal(t, "s1", d.Principal.SubscriptionID)
+	assert.Empty(t, d.Principal.Product)
+	assert.Empty(t, c.used, "explaining is no use")
+	d = g.Explain(request("/nowhere", "Authorization", "Bearer "+mint(t, claims(nil))))
+	assert.Equal(t, []any{true, "starter"}, []any{d.Allowed, d.Product}, "without a path all products are asked")
+	d = g.Explain(request("/lonely"))
+	assert.Equal(t, middleware.OperationNotFound, d.Reason)
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	var log buffer
+	e := newEntra()
+	cfg := config(e)
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h := open(t, cfg).Product("starter")(echo)
+	good, bad := mint(t, claims(nil)), mint(t, claims(object{"roles": []string{"x\nlevel=ERROR msg=forged"}}))
+	lines := func(f func()) string {
+		n := len(log.String())
+		f()
+		return log.String()[n:]
+	}
+	assert.Contains(t, lines(func() { call(h, good) }), `level=DEBUG msg="request allowed" reason=Allowed credential=token product=starter`)
+	assert.Contains(t, log.String(), `level=INFO msg="signing keys changed" tenant=`+tenantID)
+	assert.Contains(t, lines(func() { get(h, "/x") }), `level=DEBUG msg="request refused" reason=TokenNotPresent`)
+	refused := lines(func() { call(h, bad) })
+	assert.Contains(t, refused, `level=INFO msg="request refused" reason=JwtInvalid`)
+	assert.NotContains(t, refused, "\nlevel=ERROR")
+	e.set(func(e *entra) { e.answer = down })
+	unknown := mintWith(t, 2, claims(nil))
+	failed := lines(func() { call(h, unknown) })
+	assert.Contains(t, failed, `level=WARN msg="signing keys not fetched"`)
+	assert.Contains(t, failed, `level=WARN msg="request refused" reason=KeysUnavailable`)
+	for _, token := range []string{good, bad, unknown} {
+		for part := range strings.SplitSeq(token, ".") {
+			assert.NotContains(t, log.String(), part)
+		}
+	}
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var got []middleware.Decision
+	cfg := managed(newEntra(), newCatalog())
+	cfg.Audit = func(_ *http.Request, d middleware.Decision) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, d)
+	}
+	h := open(t, cfg).Wrap(echo)
+	token := mint(t, claims(nil))
+	call(h, token)
+	call(h, token)
+	call(h, "x")
+	get(h, "/echo", keyHeader, "key-starter")
+	require.Len(t, got, 4)
+	assert.Equal(t, []bool{false, true, false, false}, []bool{got[0].Cached, got[1].Cached, got[2].Cached, got[3].Cached})
+	p := got[0].Principal
+	assert.Equal(t, []any{"starter", "echo", clientID, "app-1", "Sample", "u1", tenantID, "u-1", true, false},
+		[]any{p.Product, p.API, p.ClientID, p.ApplicationID, p.ApplicationName, p.OwnerID, p.TenantID, p.TokenID, p.HasRole(role), p.HasRole("x")})
+	p.Roles()[0] = "changed"
+	assert.Equal(t, []string{role}, p.Roles())
+	assert.Equal(t, []any{false, 401, middleware.JwtInvalid}, []any{got[2].Allowed, got[2].Status, got[2].Reason})
+	assert.Equal(t, []any{"s1", "u1", true, middleware.KeyCredential}, []any{got[3].Principal.SubscriptionID, got[3].Principal.OwnerID, got[3].Principal.PrimaryKey, got[3].Credential})
+}
+
+// Report-only lets everything pass, untouched, and counts.
+func TestReportOnly(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	c.keys[appaccess.SumKey("key-2")] = appaccess.KeyState{SubscriptionID: "s2", Scope: appaccess.AllAPIs}
+	var refused []middleware.Reason
+	cfg := managed(newEntra(), c)
+	cfg.ReportOnly = true
+	cfg.Audit = func(_ *http.Request, d middleware.Decision) {
+		if !d.Allowed && d.ReportOnly {
+			refused = append(refused, d.Reason)
+		}
+	}
+	g := open(t, cfg)
+	var auth, key string
+	h := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		auth, key = r.Header.Get("Authorization"), r.Header.Get(keyHeader)
+		echo(w, r)
+	}))
+	for _, header := range [][]string{nil, {"Authorization", "Bearer x", keyHeader, "y"}, {keyHeader, "key-starter"}, {keyHeader, "key-starter"}, {keyHeader, "key-2"},
+		{"Authorization", "Bearer " + mint(t, claims(nil))}} {
+		w := get(h, "/echo", header...)
+		assert.Equal(t, 200, w.Code)
+		r := request("/echo", header...)
+		assert.Equal(t, []string{r.Header.Get("Authorization"), r.Header.Get(keyHeader)}, []string{auth, key}, "nothing is taken away")
+		caller := w.Header().Get("X-Caller")
+		assert.Equal(t, len(header) == 2, caller != "", "who has a valid credential is known")
+	}
+	assert.Equal(t, []middleware.Reason{middleware.TokenNotPresent, middleware.JwtInvalid}, refused)
+	assert.Equal(t, middleware.Usage{Requests: 6, Refused: 2, Token: 1, Key: 3, TokenCallers: 1, KeyCallers: 2}, g.Usage())
+	assert.Equal(t, 200, get(h, "/nowhere").Code)
+	assert.Zero(t, open(t, managed(newEntra(), c)).Usage())
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	reader := sdkmetric.NewManualReader()
+	cfg := config(newEntra())
+	cfg.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	g := open(t, cfg)
+	h := g.Product("starter")(echo)
+	token := mint(t, claims(nil))
+	call(h, token)
+	call(h, token)
+	call(h, "x")
+	var rm metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &rm))
+	sums := map[string]int64{}
+	gauges := 0
+	for _, m := range rm.ScopeMetrics[0].Metrics {
+		switch d := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			for _, p := range d.DataPoints {
+				key := m.Name
+				for _, kv := range p.Attributes.ToSlice() {
+					key += " " + strings.TrimPrefix(string(kv.Key), "entragate.") + "=" + kv.Value.String()
+				}
+				sums[key] = p.Value
+			}
+		case metricdata.Gauge[float64]:
+			gauges += len(d.DataPoints)
+			assert.GreaterOrEqual(t, d.DataPoints[0].Value, 0.0)
+		}
+	}
+	assert.Equal(t, map[string]int64{
+		"entragate.gate.decisions allowed=true credential=token product=starter reason=Allowed": 2,
+		"entragate.gate.decisions allowed=false credential=token product= reason=JwtInvalid":    1,
+		"entragate.gate.cache hit=false":                             1,
+		"entragate.gate.cache hit=true":                              1,
+		"entragate.gate.key_fetches ok=true tenant=" + tenantID + "": 1,
+	}, sums)
+	assert.Equal(t, 1, gauges)
+}
+
+func TestSpan(t *testing.T) {
+	t.Parallel()
+	recorder := tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
+	cfg := config(newEntra())
+	cfg.SpanAttributes = true
+	h := open(t, cfg).Product("starter")(echo)
+	ctx, span := tracer.Start(context.Background(), "request")
+	do(h, request("/x", "Authorization", "Bearer x").WithContext(ctx))
+	span.End()
+	got := map[string]string{}
+	for _, kv := range recorder.Ended()[0].Attributes() {
+		got[string(kv.Key)] = kv.Value.String()
+	}
+	assert.Equal(t, map[string]string{"entragate.allowed": "false", "entragate.reason": "JwtInvalid", "entragate.credential": "token", "entragate.product": ""}, got)
+}
+
+// What is not configured costs nothing: a checked token's way allocates no more
+// than the request and its context.
+func TestAllocations(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg  middleware.Config
+		most float64
+	}{"static": {both(t)["static"], 3}, "managed": {both(t)["managed"], 4}} {
+		h := open(t, tc.cfg).Wrap(nothing)
+		w := &nowhere{header: http.Header{}}
+		r := bearerRequest(mint(t, entraLike(nil)))
+		h.ServeHTTP(w, r)
+		assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }), tc.most, name)
+	}
+}

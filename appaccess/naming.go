@@ -83,9 +83,4 @@ func isRoleChar(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(rolePunctuation, r)
 }
 
-// sameEntraName compares as people and Entra's search do, ignoring case.
-func sameEntraNames(n Naming, a, b string) bool {
-	return strings.EqualFold(n.Role(a), n.Role(b)) || strings.EqualFold(n.ProductApplication(a), n.ProductApplication(b))
-}
-
 func utf16Len(s string) int { return len(utf16.Encode([]rune(s))) }

@@ -2,6 +2,7 @@ package appaccess
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -98,9 +99,18 @@ func (s *Service) switchAccess(e *edit, p *Product, req AccessRequest, adopt str
 func (l *look) noSubscriptions(productID string) error {
 	subs, err := l.liveSubscriptions(ProductScope(productID))
 	if err == nil && len(subs) > 0 {
-		return &ConflictError{Field: "access.key", Reason: "subscriptions to the product are live: cancel them first, or force it", Objects: ids(subs, subscriptionID)}
+		return standsInTheWay("access.key", "subscriptions to the product are live: cancel them first, or force it", ids(subs, subscriptionID))
 	}
 	return err
+}
+
+// standsInTheWay names the objects, the first 100 if there are more.
+func standsInTheWay(field, reason string, objects []string) error {
+	const most = 100
+	if n := len(objects); n > most {
+		reason, objects = fmt.Sprintf("%s (%d in all)", reason, n), objects[:most]
+	}
+	return &ConflictError{Field: field, Reason: reason, Objects: objects}
 }
 
 func (l *look) liveSubscriptions(scope Scope) ([]Subscription, error) {
@@ -117,7 +127,7 @@ func (e *edit) revokeAll(productID string, force bool) ([]string, error) {
 	}
 	granted := ids(apps, applicationID)
 	if !force {
-		return nil, &ConflictError{Field: "access.token", Reason: "client applications are still granted the product: revoke them first, or force it", Objects: granted}
+		return nil, standsInTheWay("access.token", "client applications are still granted the product: revoke them first, or force it", granted)
 	}
 	for i := range apps {
 		if err := e.ungrant(&apps[i], []string{productID}); err != nil {
@@ -176,7 +186,7 @@ func (e *edit) dropSubscriptions(productID string, force bool) error {
 	}
 	found := ids(subs, subscriptionID)
 	if !force {
-		return &ConflictError{Field: "id", Reason: "the product has subscriptions: delete them first, or force it", Objects: found}
+		return standsInTheWay("id", "the product has subscriptions: delete them first, or force it", found)
 	}
 	for _, id := range found {
 		if err := e.dropSubscription(id); err != nil {

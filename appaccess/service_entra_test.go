@@ -202,6 +202,22 @@ func TestTheWholeFlowAgainstATenant(t *testing.T) {
 	}
 }
 
+// An application that stands in Entra is taken over only when it is named.
+func TestAdoption(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, entratest.Lag{})
+	old, err := e.tenant.AddApplication(entratest.App{Name: "APIMProductApplicationStarter", Roles: []string{"Their.Own"}})
+	require.NoError(t, err)
+	p, err := e.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "gold", Name: "Gold", Access: appaccess.Access{Token: true}, Adopt: old.AppID})
+	require.NoError(t, err)
+	assert.Equal(t, old.AppID, p.Entra.AppID)
+	assert.Equal(t, "Product.Gold.All", p.Entra.Role)
+	assert.Empty(t, p.Adopt)
+	p, err = e.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
+	require.NoError(t, err)
+	assert.NotEqual(t, old.AppID, p.Entra.AppID)
+}
+
 // The process dies at a Graph request, with its answer lost or the request not
 // done; another one starts and gets the same calls. In the end the tenant is as
 // if nothing had happened, and every secret that the store knows stands there.

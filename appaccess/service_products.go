@@ -118,7 +118,7 @@ func (s *Service) nameable(l *edit, p *Product) error {
 		if err != nil {
 			return err
 		}
-		if other.ID != p.ID && hasRole(&other) && sameEntraNames(s.naming, other.Name, p.Name) {
+		if other.ID != p.ID && hasRole(&other) && s.sameNames(&other, p) {
 			return &ConflictError{
 				Field: "name", Objects: []string{other.ID},
 				Reason: fmt.Sprintf("another product has the role %s in Entra already (spaces and hyphens, and upper and lower case, are one there): choose another name", s.naming.Role(p.Name)),
@@ -126,6 +126,13 @@ func (s *Service) nameable(l *edit, p *Product) error {
 		}
 	}
 	return nil
+}
+
+// sameNames compares as people and Entra's search do, ignoring case, and with
+// the names that stand in Entra already.
+func (s *Service) sameNames(other, p *Product) bool {
+	return strings.EqualFold(standing(other.Entra.Role, s.naming.Role(other.Name)), s.naming.Role(p.Name)) ||
+		strings.EqualFold(standing(other.Entra.Name, s.naming.ProductApplication(other.Name)), s.naming.ProductApplication(p.Name))
 }
 
 // hasRole reports whether a product's name stands in Entra, or may.

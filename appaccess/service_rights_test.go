@@ -163,6 +163,7 @@ func calls(handover, credential string) map[string]call {
 			return errOf(s.Subscriptions(ctx, by, appaccess.SubscriptionFilter{}))
 		}},
 		"Subscription": {owners, func(s *appaccess.Service, by appaccess.Actor) error { return errOf(s.Subscription(ctx, by, "sub")) }},
+		"LastUse":      {owners, func(s *appaccess.Service, by appaccess.Actor) error { return errOf(s.LastUse(ctx, by, "sub")) }},
 		"UpdateSubscription": {owners, func(s *appaccess.Service, by appaccess.Actor) error {
 			return errOf(s.UpdateSubscription(ctx, by, "sub", appaccess.SubscriptionUpdate{Name: ptr("by " + by.UserID)}))
 		}},

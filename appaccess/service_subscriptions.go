@@ -217,6 +217,21 @@ func (s *Service) Subscription(ctx context.Context, by Actor, id string) (Subscr
 	return v, err
 }
 
+// LastUse is when one of a subscription's keys was last used at a gate; zero:
+// never, as far as is known. Gates note uses now and then, so it may be some
+// minutes behind. For the owner and managers.
+func (s *Service) LastUse(ctx context.Context, by Actor, id string) (time.Time, error) {
+	var at time.Time
+	err := s.view(ctx, by, func(l *look) error {
+		_, err := l.subscription(id)
+		if err == nil {
+			at, err = lastUse(l, id)
+		}
+		return err
+	})
+	return at, err
+}
+
 // UpdateSubscription changes a subscription's name, for its owner too, or when
 // it expires, for managers only.
 func (s *Service) UpdateSubscription(ctx context.Context, by Actor, id string, up SubscriptionUpdate) (Subscription, error) {

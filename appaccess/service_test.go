@@ -1,6 +1,8 @@
 package appaccess_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -439,4 +441,69 @@ func assertInvalid(t testing.TB, err error, field string) {
 	var invalid *appaccess.InvalidError
 	require.ErrorAs(t, err, &invalid)
 	assert.Equal(t, field, invalid.Field, err)
+}
+
+// Replicas that start at once on a new store fill it once.
+func TestReplicasStartAtOnce(t *testing.T) {
+	t.Parallel()
+	db, err := sqlite.Open(ctx, sqlite.Temporary)
+	require.NoError(t, err)
+	defer db.Close()
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			_, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: db})
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	s, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: db})
+	require.NoError(t, err)
+	page, err := s.Audit(ctx, boss, appaccess.AuditFilter{})
+	require.NoError(t, err)
+	assert.Len(t, page.Items, 2)
+}
+
+// Two replicas that work on the same objects at once lose nothing and leave
+// both sides the same.
+func TestReplicasWorkAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	other, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: h.store, Provisioner: h.entra, TenantID: tenantID, Now: h.clock.Now})
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for i := range 12 {
+		replica := []*appaccess.Service{h.Service, other}[i%2]
+		id := fmt.Sprintf("p%d", i)
+		wg.Go(func() {
+			_, err := replica.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: id, Name: id, Published: true, APIs: []string{"orders"}, Access: appaccess.Access{Token: true}})
+			assert.NoError(t, err)
+			_, err = replica.GrantProducts(ctx, boss, "billing", []string{id})
+			assert.NoError(t, err)
+			if i%3 == 0 {
+				_, err = replica.RevokeProducts(ctx, boss, "billing", []string{id})
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+	require.NoError(t, err)
+	a, err := h.Application(ctx, boss, "billing")
+	require.NoError(t, err)
+	assert.False(t, a.Sync.Pending)
+	assert.Len(t, a.Products, 1+8)
+	assert.Equal(t, a.Products, h.entra.apps["billing"].Products)
+}
+
+func TestConflictsNameTheFirstHundred(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for range 101 {
+		_, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "S", Scope: appaccess.ProductScope("starter")})
+		require.NoError(t, err)
+	}
+	_, err := h.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{})
+	assert.Len(t, assertConflict(t, err, "access.key").Objects, 100)
+	assert.ErrorContains(t, err, "101 in all")
 }

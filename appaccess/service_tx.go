@@ -165,7 +165,7 @@ func write[T entity](e *edit, v *T) error { return put(e.w, v) }
 func absent[T entity](e *edit, id string) error {
 	switch _, err := get[T](e, id); {
 	case err == nil:
-		return &ConflictError{Field: "id", Reason: fmt.Sprintf("this %s exists already", kindOf[T]()), Objects: []string{id}}
+		return &ConflictError{Field: "id", Reason: fmt.Sprintf("a %s of this ID exists already or is still being removed", kindOf[T]()), Objects: []string{id}}
 	case errors.Is(err, ErrNotFound):
 		return nil
 	default:

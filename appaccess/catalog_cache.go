@@ -1,14 +1,24 @@
 package appaccess
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
 
-// recordRef names a record.
-type recordRef struct {
-	kind Kind
-	id   string
+// recordRef stands for a record, in little memory. That two records have the
+// same is rare, and does no harm: one is forgotten with the other.
+type recordRef uint64
+
+var refSeed = maphash.MakeSeed()
+
+func refTo(kind Kind, id string) recordRef {
+	var h maphash.Hash
+	h.SetSeed(refSeed)
+	_, _ = h.WriteString(string(kind))
+	_ = h.WriteByte('/')
+	_, _ = h.WriteString(id)
+	return recordRef(h.Sum64())
 }
 
 // cache remembers values within a bound, and forgets those that were made from
@@ -191,7 +201,7 @@ func (l *changeLog) add(r recordRef) {
 
 func (l *changeLog) addReset() {
 	l.last++
-	l.ring[l.last%uint64(len(l.ring))] = recordRef{}
+	l.ring[l.last%uint64(len(l.ring))] = 0
 	l.reset = l.last
 }
 

@@ -16,7 +16,7 @@ func newTestCache(size int) *cache[int, string] {
 	return c
 }
 
-func ref(id string) recordRef { return recordRef{KindUser, id} }
+func ref(id string) recordRef { return refTo(KindUser, id) }
 
 // Whatever is done, a cache says only what was put last and not forgotten since.
 func TestCacheAgainstAMap(t *testing.T) {

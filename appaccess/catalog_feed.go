@@ -40,17 +40,18 @@ func (c *Catalog) apply(change Change) {
 	case change.Kind == KindProduct || change.Kind == KindAPI:
 		c.outdated(change.Revision)
 	case change.Kind == KindUser || change.Kind == KindApplication || change.Kind == KindSubscription:
-		c.forget(recordRef{change.Kind, change.ID})
+		c.forget(change.Kind, change.ID)
 	}
 	c.applied.Store(int64(change.Revision))
 }
 
-func (c *Catalog) forget(r recordRef) {
+func (c *Catalog) forget(kind Kind, id string) {
+	r := refTo(kind, id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.recent.add(r)
 	// A record that is new may be one that was asked for in vain.
-	switch r.kind {
+	switch kind {
 	case KindApplication:
 		c.clients.era.Add(1)
 	case KindSubscription:

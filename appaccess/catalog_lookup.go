@@ -173,7 +173,7 @@ func loadClient(r Reader, appID string) (ClientState, []recordRef, error) {
 	st := ClientState{
 		ApplicationID: app.ID, AppID: appID, Name: app.Name, OwnerID: app.OwnerID, Products: app.Products,
 	}
-	refs := []recordRef{{KindApplication, app.ID}, {KindUser, app.OwnerID}}
+	refs := []recordRef{refTo(KindApplication, app.ID), refTo(KindUser, app.OwnerID)}
 	switch {
 	case app.Deleted:
 		st.Refusal = UnknownClient
@@ -195,7 +195,7 @@ func loadKey(r Reader, sum [32]byte) (KeyState, []recordRef, error) {
 		SubscriptionID: sub.ID, Name: sub.Name, OwnerID: sub.OwnerID, Scope: sub.Scope,
 		Primary: sub.PrimarySum == sum, Expires: sub.Expires,
 	}
-	refs := []recordRef{{KindSubscription, sub.ID}, {KindUser, sub.OwnerID}}
+	refs := []recordRef{refTo(KindSubscription, sub.ID), refTo(KindUser, sub.OwnerID)}
 	if sub.State != SubscriptionActive {
 		st.Refusal = SubscriptionNotActive
 		return st, refs, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -60,6 +61,23 @@ func has(t testing.TB, s *postgres.Store, id string) bool {
 		require.ErrorIs(t, err, appaccess.ErrNotFound)
 	}
 	return err == nil
+}
+
+// TestMain lets the test binary be other processes on the same database.
+func TestMain(m *testing.M) {
+	var err error
+	switch {
+	case os.Getenv(envReplica) != "":
+		err = replica(os.Getenv(envReplica))
+	case os.Getenv(envGateway) != "":
+		err = gateway(os.Getenv(envGateway))
+	default:
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 func TestStore(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -34,7 +35,8 @@ func (f fixed) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acc
 	return azcore.AccessToken{Token: string(f), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// fake serves one handler as Graph and counts its requests.
+// fake serves one handler as Graph, over HTTP/2 as Graph does (the conformance
+// suite goes over HTTP/1.1), and counts its requests.
 type fake struct {
 	*msgraph.Directory
 	requests atomic.Int32
@@ -43,10 +45,14 @@ type fake struct {
 func newFake(t *testing.T, h http.HandlerFunc) *fake {
 	t.Helper()
 	f := new(fake)
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.requests.Add(1)
+		assert.Equal(t, 2, r.ProtoMajor)
 		h(w, r)
 	}))
+	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that are cut
+	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	var err error
 	f.Directory, err = msgraph.New(msgraph.Config{Credential: fixed("token"), GraphURL: srv.URL, HTTPClient: srv.Client()})

@@ -1,0 +1,5 @@
+//go:build race
+
+package msgraph_test
+
+const raceEnabled = true

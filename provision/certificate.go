@@ -150,8 +150,23 @@ func (o *object) keyOf(a Attempt) int {
 }
 
 func (r *run) keyRemoval(o *object, i int, detail string) *step {
+	id := o.app.Keys[i].KeyID
 	keys := slices.Delete(slices.Clone(o.app.Keys), i, i+1)
-	return r.patch(o, appaccess.ActionRemove, []string{detail}, ApplicationPatch{Keys: &keys})
+	s := r.patch(o, appaccess.ActionRemove, []string{detail}, ApplicationPatch{Keys: &keys})
+	model := s.model
+	s.model = func() {
+		model()
+		o.entry.RemovedKeys = append(slices.Clone(o.entry.RemovedKeys), id)
+		o.entry.RemovedKeys = o.entry.RemovedKeys[max(0, len(o.entry.RemovedKeys)-20):]
+	}
+	return s
+}
+
+// hideRemoved leaves out of what was read the certificates that we removed.
+func (o *object) hideRemoved() {
+	o.app.Keys = slices.DeleteFunc(slices.Clone(o.app.Keys), func(k KeyCredential) bool {
+		return slices.Contains(o.entry.RemovedKeys, k.KeyID)
+	})
 }
 
 // addFederated trusts assertions of another issuer. The name is the label.

@@ -135,7 +135,7 @@ func (r *run) nextClientChange(o *object) *step {
 	if len(words) == 0 {
 		return nil
 	}
-	return r.patch(o, action, words, patch)
+	return r.patch(o, action, o.worded(words), patch)
 }
 
 // permissions merges what we ask for into what is asked for already, and says

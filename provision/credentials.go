@@ -84,7 +84,9 @@ func (r *run) readCredentials(ctx context.Context, o *object) error {
 		if errs[0] != nil && !notFound(errs[0]) {
 			return o.problem(Unknown, string(opRead), errs[0])
 		}
-		if o.app = &apps[0]; errs[0] == nil {
+		o.app = &apps[0]
+		if errs[0] == nil {
+			o.hideRemoved()
 			r.readFederated(ctx, []*object{o})
 		}
 		lagging := o.readAt.Before(o.fresh)
@@ -277,7 +279,7 @@ func (r *run) lookFor(ctx context.Context, o *object, a Attempt, wait time.Durat
 		}
 		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.applications)
 		if errs[0] == nil {
-			o.app.Passwords, o.app.Keys = apps[0].Passwords, apps[0].Keys
+			o.app.Passwords = apps[0].Passwords
 			if o.shows(a) {
 				return r.sweep(ctx, o)
 			}

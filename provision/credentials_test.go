@@ -175,7 +175,7 @@ func TestPoliciesThatForbidSecrets(t *testing.T) {
 // behind: Graph takes the whole list, and none is lost by that.
 func TestCertificatesStayTogether(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(10) {
+	for seed := range uint64(15) {
 		w := newWorld(t, entratest.Config{Seed: seed, Lag: entratest.Lag{Min: time.Second, Max: 40 * time.Second}, FaultRate: 0.1})
 		e := w.engine()
 		for range 5 {
@@ -194,8 +194,13 @@ func TestCertificatesStayTogether(t *testing.T) {
 		require.Len(t, w.app("application", "c1").Keys, 3, "seed %d", seed)
 		require.NoError(t, e.RemoveCredential(t.Context(), "c1", last))
 		require.Len(t, w.app("application", "c1").Keys, 2, "seed %d", seed)
+		_, err := e.AddCredential(t.Context(), "c1", appaccess.CredentialRequest{
+			OperationID: "d", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(t, w.clock.now()),
+		})
+		require.NoError(t, err, "seed %d", seed)
+		require.Len(t, w.app("application", "c1").Keys, 3, "seed %d", seed)
 		fed := appaccess.CredentialRequest{OperationID: "f", Kind: appaccess.FederatedCredential, Issuer: "https://issuer.example", Subject: "s"}
-		_, err := e.AddCredential(t.Context(), "c1", fed)
+		_, err = e.AddCredential(t.Context(), "c1", fed)
 		require.NoError(t, err, "seed %d", seed)
 		require.Len(t, w.app("application", "c1").Federated, 1)
 	}

@@ -32,14 +32,17 @@ const (
 type Error struct {
 	Kind   Kind
 	Op     string // what was tried, in words: "create the application"
-	Object string // "product starter"
+	Object string // "product starter"; empty if it concerns none
 	Advice string // what to do and who may do it; empty if nothing is known
 	Err    error
 }
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s (%s): %v", e.Object, e.Op, e.Kind, e.Err)
+	if e.Object != "" {
+		b.WriteString(e.Object + ": ")
+	}
+	fmt.Fprintf(&b, "%s (%s): %v", e.Op, e.Kind, e.Err)
 	if e.Advice != "" {
 		b.WriteString("; " + e.Advice)
 	}

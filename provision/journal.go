@@ -55,7 +55,10 @@ type Entry struct {
 	Grants      []Grant             `json:"grants,omitempty"` // made by us, or about to be
 	Credentials []ManagedCredential `json:"credentials,omitempty"`
 	Attempts    []Attempt           `json:"attempts,omitempty"`
-	Version     int64               `json:"version"` // raised by each Save of the engine
+	// RemovedKeys are certificates that we removed last. A replica may still
+	// show them, and they must not be written back.
+	RemovedKeys []string `json:"removedKeys,omitempty"`
+	Version     int64    `json:"version"` // raised by each Save of the engine
 }
 
 // Grant is an app role of a product that an application holds because of us.

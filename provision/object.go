@@ -255,11 +255,17 @@ func invalidName(name string) error {
 	return nil
 }
 
-// problem makes the error of an object's step.
+// problem makes the error of an object's step. One that is made already keeps
+// its kind and learns whose it is.
 func (o *object) problem(kind Kind, what string, err error) error {
 	var done *Error
 	if errors.As(err, &done) {
-		return err
+		if done.Object != "" {
+			return err
+		}
+		named := *done
+		named.Object = o.name
+		return &named
 	}
 	return &Error{Kind: kind, Op: what, Object: o.name, Err: err}
 }

@@ -87,7 +87,7 @@ func (r *run) nextOfProduct(o *object) *step {
 		words = append(words, word)
 	}
 	if len(words) > 0 {
-		return r.patch(o, action, words, patch)
+		return r.patch(o, action, o.worded(words), patch)
 	}
 	required := ServicePrincipalPatch{AssignmentRequired: ptr(true)}
 	switch {
@@ -115,24 +115,32 @@ func (o *object) common(description string) (appaccess.Action, []string, Applica
 			patch.UniqueName = &o.key
 		}
 	} else if tags := mergeTags(o.app.Tags, o.tags()...); o.unsure || !sameSet(tags, o.app.Tags) {
-		words = append(words, "tags")
+		words = append(words, "set the tags")
 	}
 	if len(words) > 0 {
 		patch.Tags = ptr(mergeTags(o.app.Tags, o.tags()...))
 	}
 	if name := o.displayName(); o.unsure || o.app.DisplayName != name {
 		patch.DisplayName = &name
-		words = append(words, "display name "+quoted(o.app.DisplayName)+" to "+quoted(name))
+		words = append(words, "rename "+quoted(o.app.DisplayName)+" to "+quoted(name))
 	}
 	if o.unsure || o.app.Description != description {
 		patch.Description = &description
-		words = append(words, "description")
+		words = append(words, "set the description")
 	}
 	if !o.entry.Adopted && o.adopt() == "" && o.app.SignInAudience != singleTenant {
 		patch.SignInAudience = ptr(singleTenant)
 		words = append(words, "sign-in audience "+o.app.SignInAudience+" to "+singleTenant)
 	}
 	return action, words, patch
+}
+
+// worded says what a change is for when the state that it starts from may be old.
+func (o *object) worded(words []string) []string {
+	if o.unsure {
+		return []string{"write again what replicas may not show yet"}
+	}
+	return words
 }
 
 // roleDiffers: what only a disabled role lets change.

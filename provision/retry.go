@@ -157,12 +157,12 @@ func readSome[K, V any](ctx context.Context, r *run, o *object, keys []K, values
 			case ctx.Err() != nil:
 				errs[k] = context.Cause(ctx)
 			case v == isPermanent:
-				errs[k] = &Error{Kind: Permanent, Op: string(opRead), Object: "graph", Err: es[i], Advice: r.advice(ctx, r.e.dir, es[i])}
+				errs[k] = &Error{Kind: Permanent, Op: string(opRead), Err: es[i], Advice: r.advice(ctx, r.e.dir, es[i])}
 			default:
 				if d, more := peek(&b, r.e, v, es[i]); more {
 					again, wait = append(again, k), max(wait, d)
 				} else {
-					errs[k] = &Error{Kind: v.kind(), Op: string(opRead), Object: "graph", Err: es[i], Advice: r.advice(ctx, r.e.dir, es[i])}
+					errs[k] = &Error{Kind: v.kind(), Op: string(opRead), Err: es[i], Advice: r.advice(ctx, r.e.dir, es[i])}
 				}
 			}
 		}

@@ -122,6 +122,7 @@ func (r *run) read(ctx context.Context, objects []*object) {
 		switch {
 		case errs[i] == nil:
 			o.app = &apps[i]
+			o.hideRemoved()
 			standing = append(standing, o)
 		case !notFound(errs[i]):
 			o.err = o.problem(Unknown, string(opRead), errs[i])

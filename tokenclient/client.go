@@ -237,10 +237,10 @@ func (c *Client) setClock(now func() time.Time) {
 
 func (c *Client) setLimits() error {
 	if c.timeout < 0 {
-		return fmt.Errorf("Timeout: %v is negative", c.timeout)
+		return inField("Timeout", fmt.Errorf("%v is negative", c.timeout))
 	}
 	if c.maxScopes < 0 {
-		return fmt.Errorf("MaxScopes: %d is negative", c.maxScopes)
+		return inField("MaxScopes", fmt.Errorf("%d is negative", c.maxScopes))
 	}
 	if c.timeout == 0 {
 		c.timeout = DefaultTimeout
@@ -253,17 +253,17 @@ func (c *Client) setLimits() error {
 
 func (c *Client) addCredentials(cfg Config) error {
 	if cfg.Credential.method == nil {
-		return errors.New("Credential: required: see Secret, SecretFile, CertificateFile, AssertionFile and the like")
+		return inField("Credential", errors.New("required: see Secret, SecretFile, CertificateFile, AssertionFile and the like"))
 	}
 	if err := cfg.Credential.check(c.time()); err != nil {
-		return fmt.Errorf("Credential: %w", err)
+		return inField("Credential", err)
 	}
 	c.credentials = append(c.credentials, &credentialState{Credential: cfg.Credential})
 	if cfg.Fallback.method == nil {
 		return nil
 	}
 	if err := cfg.Fallback.check(c.time()); err != nil {
-		return fmt.Errorf("Fallback: %w", err)
+		return inField("Fallback", err)
 	}
 	c.credentials = append(c.credentials, &credentialState{Credential: cfg.Fallback})
 	return nil
@@ -290,13 +290,13 @@ func endpoint(cfg Config) (tokenURL string, entra bool, err error) {
 	}
 	hosts, err := cloud.Lookup(cfg.Cloud)
 	if err != nil {
-		return "", false, fmt.Errorf("Cloud: %w", err)
+		return "", false, inField("Cloud", err)
 	}
 	if cfg.Authority == "" {
 		return hosts.TokenURL(cfg.TenantID), true, nil
 	}
 	if cfg.Cloud != "" {
-		return "", false, errors.New("Authority: excludes Cloud")
+		return "", false, inField("Authority", errors.New("excludes Cloud"))
 	}
 	if err := cloud.CheckURL("Authority", cfg.Authority); err != nil {
 		return "", false, err
@@ -314,12 +314,15 @@ func checkParams(p url.Values) (url.Values, error) {
 	out := url.Values{}
 	for name, values := range maps.All(p) {
 		if slices.Contains(grantParams, name) {
-			return nil, fmt.Errorf("Params: %q belongs to the grant and cannot be set", name)
+			return nil, inField("Params", fmt.Errorf("%q belongs to the grant and cannot be set", name))
 		}
 		out[name] = slices.Clone(values)
 	}
 	return out, nil
 }
+
+// inField is err with the name of the Config's field that it concerns.
+func inField(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
 func checkPrintable(field, s string) error {
 	if s == "" {

@@ -42,13 +42,15 @@ func (c *clock) sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// store is the least that the journal asks of an appaccess.Store. dead, if it
-// returns an error, is what a process meets that was killed.
+// store is the least that the journal asks of an appaccess.Store. dead is asked
+// for an error before anything is done: what a process meets that was killed.
 type store struct {
 	mu      sync.Mutex
 	records map[appaccess.Kind]map[string]appaccess.Record
 	rev     appaccess.Revision
 	dead    func() error
+	// after, if it is set, is asked for the error of an update that was committed.
+	after func() error
 }
 
 func newStore() *store {
@@ -78,6 +80,9 @@ func (s *store) Update(_ context.Context, fn func(appaccess.Writer) error) (appa
 		w()
 	}
 	s.rev++
+	if s.after != nil {
+		return s.rev, s.after()
+	}
 	return s.rev, nil
 }
 

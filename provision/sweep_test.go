@@ -201,6 +201,67 @@ func crashAt(t *testing.T, k int, kind entratest.FaultKind, lag entratest.Lag, w
 	return true
 }
 
+// TestJournalCutSweep kills the story at each commit to the store: before it,
+// and after it with the answer lost. A secret may be handed over by then and
+// not be recorded.
+func TestJournalCutSweep(t *testing.T) {
+	t.Parallel()
+	want := undisturbed(t, entratest.Lag{})
+	cuts := 0
+	for _, after := range []bool{false, true} {
+		for k := 1; commitCutAt(t, k, after, want); k += stride() {
+			cuts++
+		}
+	}
+	t.Logf("%d cuts tried", cuts)
+	assert.Positive(t, cuts)
+}
+
+func commitCutAt(t *testing.T, k int, after bool, want string) bool {
+	t.Helper()
+	s := newStory(t, entratest.Config{Seed: uint64(k), Lag: lags["lag"]})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	killed := errors.New("killed")
+	var dead atomic.Bool
+	commits := 0
+	s.w.store.after = func() error {
+		if commits++; after && commits == k {
+			cancel()
+			dead.Store(true)
+			return killed
+		}
+		return nil
+	}
+	s.w.store.dead = func() error {
+		if !after && commits == k-1 {
+			cancel()
+			dead.Store(true)
+		}
+		if dead.Load() {
+			return killed
+		}
+		return nil
+	}
+	s.w.tenant.OnRequest(func(r entratest.Request) entratest.Fault {
+		if dead.Load() && r.Service == entratest.GraphService {
+			return entratest.Fault{Kind: entratest.CutBefore}
+		}
+		return entratest.Fault{}
+	})
+	err := s.tell(ctx, s.w.engine())
+	if !dead.Load() {
+		require.NoError(t, err)
+		return false
+	}
+	require.Error(t, err, "commit %d", k)
+	s.w.store.dead, s.w.store.after = func() error { return nil }, nil
+	s.w.tenant.OnRequest(nil)
+	require.NoError(t, s.tell(t.Context(), s.w.engine()), "commit %d, after: %t", k, after)
+	s.check(t, want)
+	return true
+}
+
 // TestRandomSweep has a fifth of all requests fail, in every way there is, with
 // a seed each. ENTRAGATE_SEED=n runs one seed alone and prints its requests.
 func TestRandomSweep(t *testing.T) {

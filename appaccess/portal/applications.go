@@ -48,7 +48,7 @@ func (p *Portal) applicationNew(rq *request) error {
 }
 
 func (p *Portal) applicationFormPage(rq *request, status int, f form) error {
-	owners, err := p.userChoices(rq)
+	owners, err := p.userChoices(rq, f.Get("ownerId"))
 	if err != nil {
 		return err
 	}

@@ -48,10 +48,13 @@ func (f *form) refuse(err error, fields ...string) bool {
 	if f.Wrong == nil {
 		f.Wrong = map[string]string{}
 	}
-	if slices.Contains(fields, name) {
+	switch {
+	case slices.Contains(fields, name):
 		f.Wrong[name] = sentence(text)
-	} else {
+	case invalid != nil:
 		f.Other = sentence(name + " " + text)
+	default:
+		f.Other = sentence(text)
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/entragate/entragate/appaccess"
@@ -76,8 +77,15 @@ func (p *Portal) userNames(rq *request, ids ...string) map[string]string {
 // choice is one thing to choose in a form.
 type choice struct{ ID, Name, Note string }
 
-func (p *Portal) userChoices(rq *request) ([]choice, error) {
+// userChoices are the active users, as many as can be listed; chosen is among
+// them in any case.
+func (p *Portal) userChoices(rq *request, chosen string) ([]choice, error) {
 	users, err := p.service.Users(rq.Context(), rq.actor, appaccess.Filter{Limit: maxChoices})
+	if users.Next != "" && chosen != "" {
+		if u, err := p.service.User(rq.Context(), rq.actor, chosen); err == nil && !slices.ContainsFunc(users.Items, func(o appaccess.User) bool { return o.ID == u.ID }) {
+			users.Items = append(users.Items, u)
+		}
+	}
 	var out []choice
 	for _, u := range users.Items {
 		if u.State == appaccess.UserActive {

@@ -69,7 +69,7 @@ func (p *Portal) removeCredential(rq *request, at place) error {
 // secretForm is the page New client secret.
 type secretForm struct {
 	Form     form
-	Standing int    // secrets that the application has
+	Standing int    // secrets that the application has: with two there is no room
 	Owner    string // name of the owner, if a value can be sealed for them
 	Back     string
 	Post     string

@@ -90,7 +90,7 @@ func (p *Portal) subscriptionNew(rq *request) error {
 func (p *Portal) subscriptionFormPage(rq *request, status int, f form) error {
 	data := subscriptionForm{Form: f}
 	var err error
-	if data.Owners, err = p.userChoices(rq); err != nil {
+	if data.Owners, err = p.userChoices(rq, f.Get("ownerId")); err != nil {
 		return err
 	}
 	if data.Products, err = p.productChoices(rq, func(one appaccess.Product) bool { return one.Access.Key }); err != nil {

@@ -23,14 +23,13 @@ func (c *graphCall) addPassword(id string) (graphReply, *graphError) {
 		}
 	}
 	t := c.t
-	start, end := t.now(), time.Time{}
+	start := t.now()
 	if s := in.PasswordCredential.StartDateTime; s != nil {
 		start = s.UTC()
 	}
+	end := start.AddDate(2, 0, 0)
 	if e := in.PasswordCredential.EndDateTime; e != nil {
 		end = e.UTC()
-	} else {
-		end = start.AddDate(2, 0, 0)
 	}
 	if !end.After(start) || end.Before(t.now()) {
 		return graphReply{}, invalid("endDateTime", "PasswordCredential")

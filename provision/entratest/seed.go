@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/entragate/entragate/internal/secret"
+	"github.com/entragate/entragate/provision"
 )
 
 // Caller is an identity of the tenant that can get tokens.
@@ -17,7 +18,7 @@ type Caller struct {
 	ApplicationID string // object ID of the application; empty for a managed identity
 	AppID         string // client ID
 	ObjectID      string // object ID of the service principal
-	Secret        secret.Value
+	Secret        provision.Secret
 
 	managed bool
 }
@@ -57,8 +58,8 @@ func (t *Tenant) AddManagedIdentity(name string, rights ...string) (Caller, erro
 // App is an application to seed.
 type App struct {
 	Name       string
-	UniqueName string   // empty: none
-	Tags       []string //
+	UniqueName string // empty: none
+	Tags       []string
 	// Roles are values of app roles for applications, or for users with the
 	// prefix "user:".
 	Roles []string
@@ -151,12 +152,12 @@ func (t *Tenant) domain() string {
 
 // AddSecret gives an application, by application ID, a secret of two years,
 // visible at once, as another administrator would.
-func (t *Tenant) AddSecret(appID, displayName string) (secret.Value, error) {
+func (t *Tenant) AddSecret(appID, displayName string) (provision.Secret, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a := t.newest().applicationOf(appID)
 	if a == nil {
-		return secret.Value{}, fmt.Errorf("entratest: no application %q", appID)
+		return provision.Secret{}, fmt.Errorf("entratest: no application %q", appID)
 	}
 	a = a.clone()
 	p := t.newPassword(displayName, t.now(), t.now().AddDate(2, 0, 0))
@@ -229,7 +230,8 @@ func (t *Tenant) give(objectID string, rights []string) error {
 	return nil
 }
 
-// SetRights replaces the rights of a caller.
+// SetRights replaces the rights of a caller. Directory roles count at once; app
+// roles of Graph are in the access token and count from the next one.
 func (t *Tenant) SetRights(c Caller, rights ...string) error {
 	t.mu.Lock()
 	v := t.newest()

@@ -225,9 +225,9 @@ func (c *Catalog) Close() error {
 const longAgo = -200 * 365 * 24 * time.Hour
 
 var (
-	errStale = fmt.Errorf("appaccess: the store has been out of reach for too long: %w", ErrUnavailable)
-	errDown  = fmt.Errorf("appaccess: the store is out of reach: %w", ErrUnavailable)
-	errBusy  = fmt.Errorf("appaccess: too many look-ups are waiting for the store: %w", ErrUnavailable)
+	errStale   = fmt.Errorf("appaccess: the store has been out of reach for too long: %w", ErrUnavailable)
+	errDown    = fmt.Errorf("appaccess: the store is out of reach: %w", ErrUnavailable)
+	errCrowded = fmt.Errorf("appaccess: too many look-ups are waiting for the store: %w", ErrUnavailable)
 )
 
 // unavailable marks an error of the store.

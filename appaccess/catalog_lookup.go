@@ -76,7 +76,7 @@ func (l *lookup[K, V]) join(k K) (*flight[V], error) {
 		return nil, errStale
 	}
 	if len(l.flights) >= maxWaiting {
-		return nil, errBusy
+		return nil, errCrowded
 	}
 	f := &flight[V]{done: make(chan struct{})}
 	l.flights[k] = f

@@ -299,16 +299,18 @@ func TestCatalogReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, appaccess.CatalogConfig{})
 		w.client(appID)
+		w.key(primary)
 		w.key("unknown")
 		w.store.set(func(s *moodyStore) { s.fail = errors.New("cut off") })
 		w.app.State = appaccess.ApplicationSuspended
 		w.product.Suspended = true
-		w.sub.SecondarySum = appaccess.SumKey("unknown")
+		w.sub.PrimarySum, w.sub.SecondarySum = appaccess.SumKey("new"), appaccess.SumKey("unknown")
 		w.write(put(&w.app), put(&w.product), put(&w.sub))
 		w.store.set(func(s *moodyStore) { s.fail, s.forgetful = nil, true })
 		w.soon(func() bool {
 			return w.catalog.Snapshot().Product("starter").Suspended &&
-				w.client(appID).Refusal == appaccess.ApplicationNotActive && w.key("unknown").Refusal == appaccess.NotRefused
+				w.client(appID).Refusal == appaccess.ApplicationNotActive &&
+				w.key("unknown").Refusal == appaccess.NotRefused && w.key(primary).Refusal == appaccess.UnknownKey
 		}, "the reset is not seen")
 	})
 }

@@ -79,31 +79,49 @@ var (
 // find returns the set that holds a key, waiting for a fetch if that may bring
 // it. The error is errKeyUnknown, errKeysUnavailable or nil.
 func (s *keySource) find(ctx context.Context, kid string) (*keySet, *signingKey, error) {
-	if set := s.current(); set != nil && set.keys[kid] != nil {
-		return set, set.keys[kid], nil
-	}
-	flight, err := s.ask()
-	if err != nil {
-		return nil, nil, err
+	if set, key := s.lookup(kid); key != nil {
+		return set, key, nil
 	}
 	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
-	select {
-	case <-flight:
-	case <-timer.C:
-		return nil, nil, errKeysUnavailable
-	case <-ctx.Done():
-		return nil, nil, errKeysUnavailable
+	for {
+		flight, joined, err := s.ask()
+		if err != nil {
+			return nil, nil, err
+		}
+		select {
+		case <-flight:
+		case <-timer.C:
+			return nil, nil, errKeysUnavailable
+		case <-ctx.Done():
+			return nil, nil, errKeysUnavailable
+		}
+		if set, key := s.lookup(kid); key != nil {
+			return set, key, nil
+		}
+		if !joined {
+			return nil, nil, s.missing()
+		}
+		// That fetch may have begun before the key was published.
 	}
-	if set := s.current(); set != nil && set.keys[kid] != nil {
-		return set, set.keys[kid], nil
+}
+
+func (s *keySource) lookup(kid string) (*keySet, *signingKey) {
+	set := s.current()
+	if set == nil {
+		return nil, nil
 	}
+	return set, set.keys[kid]
+}
+
+// missing says why a key is not there after a fetch.
+func (s *keySource) missing() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failures > 0 || s.current() == nil {
-		return nil, nil, errKeysUnavailable
+		return errKeysUnavailable
 	}
-	return nil, nil, errKeyUnknown
+	return errKeyUnknown
 }
 
 // current is the set that is in use; nil if there is none or it is too old.
@@ -123,20 +141,20 @@ func (s *keySource) holds(kid string, k *signingKey) bool {
 
 // ask begins a fetch, unless one is under way, fetching fails at present or
 // the last one that was asked for is too recent. It returns what to wait for.
-func (s *keySource) ask() (<-chan struct{}, error) {
+func (s *keySource) ask() (flight <-chan struct{}, joined bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.flight != nil:
-		return s.flight, nil
+		return s.flight, true, nil
 	case s.failures > 0:
-		return nil, errKeysUnavailable
+		return nil, false, errKeysUnavailable
 	case s.current() != nil && !s.askedAt.IsZero() && s.now().Sub(s.askedAt) < s.interval:
-		return nil, errKeyUnknown
+		return nil, false, errKeyUnknown
 	}
 	s.flight, s.asked = make(chan struct{}), true
 	s.kick <- struct{}{}
-	return s.flight, nil
+	return s.flight, false, nil
 }
 
 // run fetches until the context ends: at once, when asked, when the keys are

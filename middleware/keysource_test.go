@@ -71,6 +71,31 @@ func TestRotationUnderLoad(t *testing.T) {
 	})
 }
 
+// A key that is published while the hourly fetch is under way is found by one
+// more.
+func TestRotationDuringFetch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEntra()
+		g := open(t, config(e))
+		h := g.Product("starter")(echo)
+		require.NoError(t, g.Ready(t.Context()))
+		hold := make(chan struct{})
+		e.set(func(e *entra) { e.hold = hold })
+		for e.count() < 2 { // the hourly fetch has its answer, and waits
+			time.Sleep(time.Second)
+		}
+		e.rotate(2)
+		done := make(chan int)
+		go func() { done <- call(h, mintWith(t, 2, claims(nil))).Code }()
+		synctest.Wait()
+		e.set(func(e *entra) { e.hold = nil })
+		close(hold)
+		assert.Equal(t, 200, <-done)
+		assert.Equal(t, 3, e.count())
+	})
+}
+
 // A flood of invented key IDs causes one fetch per interval, and none of its
 // requests makes a valid one wait.
 func TestUnknownKeyFlood(t *testing.T) {

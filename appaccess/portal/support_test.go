@@ -35,7 +35,7 @@ const (
 	nobodyOID  = "10000000-0000-4000-8000-000000000009"
 )
 
-var root = appaccess.Manager("root")
+var root = appaccess.Manager("grace")
 
 // clock stands still unless it is moved.
 type clock struct{ at atomic.Int64 }

@@ -22,6 +22,23 @@
 // {base}/sts/{tenant}/. The Graph resource is asked for as {base}/.default,
 // https://graph.microsoft.com/.default or by its application ID.
 //
+// [Tenant.ManagedIdentityEndpoint] is a handler of its own, for IDENTITY_ENDPOINT.
+//
+// # Who may do what
+//
+// [Tenant.AddCaller] and [Tenant.AddManagedIdentity] seed identities with the
+// directory roles and Graph app roles of [Rights]. Each Graph request is checked
+// against them: app roles as the access token carries them, directory roles as
+// they are held now. [Tenant.AddUser] seeds people, who sign in without a
+// password; [App.RedirectURIs] says where to.
+//
+// # Misuse
+//
+// A request that no correct client sends is noted, and [NewServer] fails its test
+// for it: Graph without an access token, a body that is not what its headers
+// say, a malformed $batch, an advanced query without its header. What is merely
+// refused is no misuse.
+//
 // # Lag
 //
 // With [Config.Lag] set, a change becomes visible on each replica at a time of its own
@@ -44,6 +61,10 @@
 //   - Lag is bounded by Config.Lag; the real one is not. A write always lands on
 //     the newest state: conflicts between replicas do not occur.
 //   - Throttling is scripted or random, not a count of requests over time.
+//   - Only service principals can be owners; a service principal has no
+//     credentials of its own; users get roles by [Tenant.AssignUser] only.
+//   - Keys of federated issuers are not fetched: [Tenant.TrustIssuer] tells them.
+//   - There is no sign-in session: each authorization request asks again.
 //   - Conditional access, multi-factor sign-in, consent, licences, guests, groups,
 //     custom roles, administrative units, continuous access evaluation,
 //     certificate revocation and proof of possession are not imitated.

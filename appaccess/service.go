@@ -35,6 +35,7 @@ type Service struct {
 	ttl      time.Duration
 	log      *slog.Logger
 	now      func() time.Time
+	sleep    func(context.Context, time.Duration) error
 }
 
 // ServiceConfig configures a [Service].
@@ -68,6 +69,9 @@ type ServiceConfig struct {
 	Logger *slog.Logger
 	// Now is the clock; nil: [time.Now].
 	Now func() time.Time
+	// Sleep waits, for another replica that is at work on the same object, and
+	// returns early with an error when the context ends; nil: a timer.
+	Sleep func(ctx context.Context, d time.Duration) error
 }
 
 // Actor is for whom a method works. The zero Actor may do nothing. Who an
@@ -129,7 +133,7 @@ func NewService(ctx context.Context, cfg ServiceConfig) (*Service, error) {
 	s := &Service{
 		store: cfg.Store, entra: cfg.Provisioner, naming: cfg.Naming,
 		tenantID: cfg.TenantID, tokenURL: tokenURL,
-		sealer: sealer, ttl: cfg.HandoverTTL, log: cfg.Logger, now: cfg.Now,
+		sealer: sealer, ttl: cfg.HandoverTTL, log: cfg.Logger, now: cfg.Now, sleep: cfg.Sleep,
 	}
 	s.fillDefaults()
 	return s, s.seed(ctx)
@@ -147,6 +151,20 @@ func (s *Service) fillDefaults() {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.sleep == nil {
+		s.sleep = timedSleep
+	}
+}
+
+func timedSleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

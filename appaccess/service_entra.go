@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 )
 
 // SyncRequest says what [Service.Sync] is to look at.
@@ -30,7 +28,7 @@ type SyncReport struct {
 }
 
 // syncChunk is how many objects one call of the Provisioner gets.
-const syncChunk = 500
+const syncChunk = 200
 
 // Sync does what is left to do: it finishes what Entra could not follow,
 // removes credentials whose overlap or hand-over is over, and marks expired
@@ -52,20 +50,11 @@ func (s *Service) Sync(ctx context.Context, by Actor, req SyncRequest) (SyncRepo
 			errs = append(errs, ctx.Err())
 			break
 		}
-		want, err := s.wanted(ctx, chunk, req.All)
-		if err == nil {
-			err = s.applyReported(ctx, want, req.Progress, &report)
-		}
+		n, err := s.followReported(ctx, chunk, req, report.Lost)
+		report.Objects += n
 		errs = append(errs, err)
 	}
 	return report, errors.Join(errs...)
-}
-
-func (s *Service) applyReported(ctx context.Context, want Wanted, progress func(Progress), report *SyncReport) error {
-	lost, failed, err := s.apply(ctx, want, progress)
-	maps.Copy(report.Lost, lost)
-	report.Objects += len(want.Products) + len(want.Applications) - failed
-	return err
 }
 
 // todo lists what is pending, or everything that concerns Entra.
@@ -126,18 +115,38 @@ func (s *Service) Plan(ctx context.Context, by Actor) (Plan, error) {
 	if s.entra == nil {
 		return plan, errNoEntra()
 	}
-	want := Wanted{}
-	for chunk := range todo.chunks() {
-		part, err := s.wanted(ctx, chunk, true)
-		if err != nil {
-			return plan, err
-		}
-		want.Products = append(want.Products, part.Products...)
-		want.Applications = append(want.Applications, part.Applications...)
+	var want Wanted
+	err = s.store.View(ctx, func(r Reader) (err error) {
+		want, err = s.wantedOf(&look{Reader: r}, todo)
+		return err
+	})
+	if err != nil {
+		return plan, err
 	}
-	slices.SortFunc(want.Products, func(a, b WantedProduct) int { return strings.Compare(a.ID, b.ID) })
-	want.Products = slices.CompactFunc(want.Products, func(a, b WantedProduct) bool { return a.ID == b.ID })
 	return s.entra.Plan(ctx, want)
+}
+
+func (s *Service) wantedOf(l *look, t targets) (Wanted, error) {
+	var want Wanted
+	for _, id := range t.products {
+		p, err := find[Product](l, id)
+		if err != nil {
+			return want, err
+		}
+		want.Products = append(want.Products, s.wantedProduct(&p))
+	}
+	for _, id := range t.applications {
+		a, err := find[ClientApplication](l, id)
+		if err != nil {
+			return want, err
+		}
+		wa, err := s.wantedApplication(l, &a)
+		if err != nil {
+			return want, err
+		}
+		want.Applications = append(want.Applications, wa)
+	}
+	return want, nil
 }
 
 // Review reads back from Entra what stands there for products and applications:

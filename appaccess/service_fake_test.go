@@ -240,6 +240,7 @@ type fakeEntra struct {
 	failAt   int
 	after    bool
 	block    func() // called in AddCredential, before anything
+	hold     func() // likewise in Apply
 }
 
 func newFakeEntra() *fakeEntra {
@@ -301,6 +302,9 @@ func (f *fakeEntra) Plan(_ context.Context, want appaccess.Wanted) (appaccess.Pl
 }
 
 func (f *fakeEntra) Apply(ctx context.Context, want appaccess.Wanted, progress func(appaccess.Progress)) (appaccess.Applied, error) {
+	if f.hold != nil {
+		f.hold()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	done := appaccess.Applied{

@@ -2,10 +2,6 @@ package appaccess
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -45,140 +41,6 @@ func (s *Service) followApplication(ctx context.Context, by Actor, a ClientAppli
 	return shownApplication(by, a), err
 }
 
-// follow makes Entra follow in those of the targets that are pending. The error
-// joins one ProvisionError for each object that failed.
-func (s *Service) follow(ctx context.Context, t targets) error {
-	want, err := s.wanted(ctx, t, false)
-	if err != nil {
-		return err
-	}
-	_, _, err = s.apply(ctx, want, nil)
-	return err
-}
-
-// apply has the Provisioner work and records how far it got. failed counts the
-// objects that are not in step.
-func (s *Service) apply(ctx context.Context, want Wanted, progress func(Progress)) (lost map[string][]Credential, failed int, err error) {
-	if len(want.Products)+len(want.Applications) == 0 {
-		return nil, 0, nil
-	}
-	var done Applied
-	err = errNoEntra()
-	if s.entra != nil {
-		done, err = s.entra.Apply(ctx, want, progress)
-	}
-	// What was done is recorded even if the caller has gone away meanwhile.
-	after, cancel := afterwards(ctx)
-	defer cancel()
-	failures, err := s.record(after, want, done, err)
-	for _, f := range failures {
-		s.log.WarnContext(ctx, "entra could not follow", "error", f)
-		err = errors.Join(err, f)
-	}
-	return done.Lost, len(failures), err
-}
-
-// record stores what Apply returned and gives the failures. An object that
-// changed while Apply worked stays pending: the one who changed it is at work,
-// or Sync will be.
-func (s *Service) record(ctx context.Context, want Wanted, done Applied, failed error) (failures []error, err error) {
-	outcome := func(object string) error {
-		cause := done.Failed[object]
-		if cause == nil {
-			cause = failed
-		}
-		if cause == nil {
-			return nil
-		}
-		failures = append(failures, &ProvisionError{Object: object, Err: cause})
-		return cause
-	}
-	_, err = s.store.Update(ctx, func(w Writer) error {
-		failures = nil
-		e, err := s.edit(w, Actor{})
-		if err != nil {
-			return err
-		}
-		for _, p := range want.Products {
-			if err := s.recordProduct(e, p, done.Products[p.ID], outcome("product "+p.ID)); err != nil {
-				return err
-			}
-		}
-		for _, a := range want.Applications {
-			if err := s.recordApplication(e, a, done.Applications[a.ID], outcome("application "+a.ID)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		err = fmt.Errorf("appaccess: record what stands in Entra: %w", err)
-	}
-	return failures, err
-}
-
-func (s *Service) recordProduct(e *edit, want WantedProduct, got ProductApplication, failed error) error {
-	p, err := find[Product](e, want.ID)
-	if err != nil {
-		return ignoreNotFound(err)
-	}
-	before := p
-	if got != (ProductApplication{}) {
-		p.Entra = got
-	}
-	if failed == nil && want.Absent {
-		p.Entra = ProductApplication{}
-	}
-	if failed == nil && !want.Absent && p.Adopt == want.Adopt {
-		p.Adopt = ""
-	}
-	// Names and adoption are settled by what was recorded: no change to compare.
-	now := s.wantedProduct(&p)
-	p.Sync = e.outcome(failed, now.Absent == want.Absent && now.Description == want.Description)
-	if p.Deleted && !p.Sync.Pending {
-		return e.w.Delete(KindProduct, p.ID)
-	}
-	if before.Sync == (Sync{At: before.Sync.At}) && !p.Sync.Pending && p.Entra == before.Entra {
-		return nil // nothing new: a full Sync must not rewrite the store
-	}
-	return write(e, &p)
-}
-
-func (s *Service) recordApplication(e *edit, want WantedApplication, got ApplicationRegistration, failed error) error {
-	a, err := find[ClientApplication](e, want.ID)
-	if err != nil {
-		return ignoreNotFound(err)
-	}
-	before := a
-	if got != (ApplicationRegistration{}) {
-		a.Entra = got
-	}
-	if failed == nil && !want.Absent && a.Adopt == want.Adopt {
-		a.Adopt = ""
-	}
-	now, err := s.wantedApplication(&e.look, &a)
-	if err != nil {
-		return err
-	}
-	now.Adopt, now.ApplicationName = want.Adopt, want.ApplicationName
-	a.Sync = e.outcome(failed, reflect.DeepEqual(now, want))
-	if a.Deleted && !a.Sync.Pending {
-		return e.forgetApplication(a.ID)
-	}
-	a.settle()
-	if before.Sync == (Sync{At: before.Sync.At}) && !a.Sync.Pending && a.Entra == before.Entra && a.State == before.State {
-		return nil
-	}
-	return write(e, &a)
-}
-
-func (e *edit) outcome(failed error, current bool) Sync {
-	if failed != nil {
-		return Sync{Pending: true, Error: shorten(failed.Error(), 500), At: e.now}
-	}
-	return Sync{Pending: !current, At: e.now}
-}
-
 // forgetApplication removes an application and everything of it.
 func (e *edit) forgetApplication(id string) error {
 	creds, err := e.credentials(id)
@@ -194,48 +56,6 @@ func (e *edit) forgetApplication(id string) error {
 		return err
 	}
 	return firstError(e.w.Delete(kindOperation, id), e.w.Delete(KindApplication, id))
-}
-
-// wanted is what Entra is to hold of the targets: of the pending ones, or of
-// every one. Pending products that the applications are granted are with them.
-func (s *Service) wanted(ctx context.Context, t targets, every bool) (Wanted, error) {
-	var want Wanted
-	err := s.store.View(ctx, func(r Reader) error {
-		want = Wanted{}
-		l := &look{Reader: r}
-		needed := map[string]bool{} // product IDs: whether to take one that is not pending
-		for _, id := range t.products {
-			needed[id] = every
-		}
-		for _, id := range t.applications {
-			a, err := find[ClientApplication](l, id)
-			if ignoreNotFound(err) != nil {
-				return err
-			}
-			if err != nil || !a.Sync.Pending && !every {
-				continue
-			}
-			wa, err := s.wantedApplication(l, &a)
-			if err != nil {
-				return err
-			}
-			want.Applications = append(want.Applications, wa)
-			for _, product := range a.Products {
-				needed[product] = needed[product]
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(needed)) {
-			p, err := find[Product](l, id)
-			if ignoreNotFound(err) != nil {
-				return err
-			}
-			if err == nil && (p.Sync.Pending || needed[id] && inEntra(&p)) {
-				want.Products = append(want.Products, s.wantedProduct(&p))
-			}
-		}
-		return nil
-	})
-	return want, err
 }
 
 // inEntra reports whether Entra is to hold something of a product, or does.

@@ -1,6 +1,7 @@
 package appaccess_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -506,4 +507,79 @@ func TestConflictsNameTheFirstHundred(t *testing.T) {
 	_, err := h.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{})
 	assert.Len(t, assertConflict(t, err, "access.key").Objects, 100)
 	assert.ErrorContains(t, err, "101 in all")
+}
+
+// Of two calls that have Entra follow, the one that read what is wanted first
+// does not write last: what was taken back stays taken back.
+func TestAnOlderCallDoesNotOverwriteANewerOne(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	var once sync.Once
+	var revoked sync.WaitGroup
+	h.entra.hold = func() {
+		once.Do(func() {
+			revoked.Go(func() {
+				a, err := h.RevokeProducts(ctx, boss, "billing", []string{"gold"})
+				assert.NoError(t, err)
+				assert.False(t, a.Sync.Pending)
+			})
+			require.Eventually(t, func() bool {
+				a, err := h.Application(ctx, boss, "billing")
+				return err == nil && len(a.Products) == 1
+			}, 20*time.Second, time.Millisecond)
+		})
+	}
+	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
+	require.NoError(t, err)
+	revoked.Wait()
+	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+}
+
+// A full Sync that was overtaken by a change may bring the old state back. It
+// notices, and the next Sync mends it.
+func TestAFullSyncThatIsOvertaken(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
+	require.NoError(t, err)
+	products := 0
+	h.entra.hold = func() {
+		if products++; products != 2 { // the second call has the applications
+			return
+		}
+		_, err := h.RevokeProducts(ctx, boss, "billing", []string{"gold"})
+		assert.NoError(t, err)
+		assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+	}
+	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{All: true})
+	require.NoError(t, err)
+	h.entra.hold = nil
+	assert.Equal(t, []string{"starter", "gold"}, h.entra.apps["billing"].Products)
+	a, err := h.Application(ctx, boss, "billing")
+	require.NoError(t, err)
+	assert.True(t, a.Sync.Pending)
+	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+}
+
+// A call that died leaves its claim; another one says so instead of waiting
+// forever, and goes on when the claim has run out.
+func TestAClaimOfADeadCallRunsOut(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Sleep = func(context.Context, time.Duration) error { return nil } }).withApp()
+	h.entra.hold = func() { h.store.die(true) }
+	_, err := h.SuspendApplication(ctx, boss, "billing")
+	require.ErrorIs(t, err, appaccess.ErrUnavailable)
+	h.entra.hold = nil
+	h.store.die(false)
+	var busy *appaccess.ProvisionError
+	_, err = h.SuspendApplication(ctx, boss, "billing")
+	require.ErrorAs(t, err, &busy)
+	assert.Equal(t, "application billing", busy.Object)
+	assert.Equal(t, 503, appaccess.Status(err))
+	h.clock.Advance(5 * time.Minute)
+	_, err = h.SuspendApplication(ctx, boss, "billing")
+	require.NoError(t, err)
+	assert.True(t, h.entra.apps["billing"].Disabled)
 }

@@ -201,8 +201,16 @@ func (b *tab) press(text string) {
 	eval[string](b, `document.documentElement.dataset.before = "yes"`)
 	find := fmt.Sprintf(`[...document.querySelectorAll("main a, main button, .top button")].find(e => e.offsetParent && e.textContent.trim() === %s)`, quoted(text))
 	b.wait(find)
-	eval[bool](b, find+".click() || true")
+	b.click(find)
 	b.wait(`document.readyState === "complete" && !document.documentElement.dataset.before && !!document.querySelector("main")`)
+}
+
+// click clicks an element. The page may be gone before the click is reported:
+// the caller waits for what follows.
+func (b *tab) click(element string) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	_, _ = chromedp.Run(ctx, chromedp.Evaluate[bool](element+".click() || true"))
 }
 
 // pickAccount signs in at the local tenant's page.
@@ -210,7 +218,7 @@ func (b *tab) pickAccount(name string) {
 	b.t.Helper()
 	find := `[...document.querySelectorAll("button[name=pick]")].find(e => e.textContent.includes(` + quoted(name) + `))`
 	b.wait(find)
-	eval[bool](b, find+".click() || true")
+	b.click(find)
 	b.wait(`location.href.startsWith(` + quoted(b.w.web.URL) + `) && document.readyState === "complete" && !!document.querySelector("main")`)
 }
 

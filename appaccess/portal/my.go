@@ -70,8 +70,8 @@ func (p *Portal) myApplication(rq *request) error {
 	if err != nil {
 		return err
 	}
-	if set.ClientID != "" && len(set.Products) > 0 {
-		data.Snippets = snippets(snippetValues(set, targets))
+	if v, ok := snippetValues(set, targets); ok {
+		data.Snippets = snippets(v)
 	}
 	return p.show(rq, "my_application", page{
 		Title: set.Application.Name, Lead: set.Application.Description, Nav: "mine",

@@ -57,8 +57,8 @@ type Config struct {
 }
 
 // User is who sends a request. TenantID and ObjectID (tid and oid of an Entra
-// account) find the appaccess.User with the same pair; no name or address is
-// ever compared.
+// account, both GUIDs) find the appaccess.User with the same pair; no name or
+// address is ever compared. A manager need not be found.
 type User struct {
 	Name     string // for people
 	TenantID string

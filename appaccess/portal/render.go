@@ -82,6 +82,7 @@ func (p *Portal) stream(rq *request, name string, pg page) (put func(part string
 	rq.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	rq.w.Header().Set("X-Accel-Buffering", "no") // a proxy in front must not hold it back
 	out := http.NewResponseController(rq.w)
+	_ = out.SetWriteDeadline(time.Time{}) // it may take longer than a server allows a page
 	put = func(part string, data any) error {
 		var b bytes.Buffer
 		if err := t.ExecuteTemplate(&b, part, data); err != nil {

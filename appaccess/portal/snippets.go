@@ -2,6 +2,7 @@ package portal
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,13 +23,18 @@ type values struct {
 	Host                string // of it
 }
 
-// snippetValues takes the first product, and its first API with an address.
-func snippetValues(set appaccess.ApplicationSettings, targets []target) values {
+// snippetValues takes the first product that Entra has, and its first API. It
+// reports false if there is nothing to show yet.
+func snippetValues(set appaccess.ApplicationSettings, targets []target) (values, bool) {
+	i := slices.IndexFunc(set.Products, func(p appaccess.ProductSettings) bool { return p.Scope != "" })
+	if set.ClientID == "" || i < 0 {
+		return values{}, false
+	}
 	v := values{
 		TenantID: set.TenantID, TokenURL: set.TokenURL, ClientID: set.ClientID,
 		Host: "your-gateway.example.com",
 	}
-	first := set.Products[0]
+	first := set.Products[i]
 	v.Scope, v.URL = first.Scope, "https://"+v.Host+"/"
 	for _, t := range targets {
 		if t.Product.ID == first.ID {
@@ -44,7 +50,7 @@ func snippetValues(set appaccess.ApplicationSettings, targets []target) values {
 	if ok && authority != "https://login.microsoftonline.com" {
 		v.Authority = authority
 	}
-	return v
+	return v, true
 }
 
 func snippets(v values) []snippet {

@@ -1,0 +1,221 @@
+package portal_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/portal"
+	"github.com/entragate/entragate/provision/entratest"
+)
+
+func TestCertificatesAndFederation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	one := w.application("shop", "ada")
+	for who, base := range map[string]string{"manager": "/applications/shop", "ada": "/my/applications/shop"} {
+		v := w.visit(who)
+		list := base
+		if who == "manager" {
+			list += "/credentials"
+		}
+		path := base + "/credentials/new"
+		cert := certificate(t, w.clock.now(), who)
+		assert.Equal(t, http.StatusSeeOther, v.post(path, "kind", "certificate", "name", "vault "+who, "pem", cert).Status)
+		has(t, v.get(list), "vault "+who)
+		assert.Equal(t, http.StatusSeeOther, v.post(path, "kind", "federated", "name", "github-"+who, "issuer", "https://token.actions.githubusercontent.com", "subject", "repo:contoso/shop:"+who).Status)
+		has(t, v.get(list), "github-"+who)
+
+		refused := v.post(path, "kind", "certificate", "pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+		assert.Equal(t, http.StatusBadRequest, refused.Status)
+		has(t, refused, "keep the private key to yourself")
+		lacks(t, refused, "AAAA")
+		refused = v.post(path, "kind", "federated", "name", "x", "issuer", "https://issuer.example", "subject", "s")
+		has(t, refused, "Must have 3 to 80 characters")
+		has(t, refused, `value="https://issuer.example"`)
+		assert.Equal(t, http.StatusBadRequest, v.post(path, "kind", "password").Status)
+
+		creds, err := w.service.Credentials(t.Context(), root, one.ID)
+		require.NoError(t, err)
+		for _, c := range creds {
+			assert.Equal(t, http.StatusSeeOther, v.post(base+"/credentials", "remove", c.ID).Status)
+		}
+		creds, err = w.service.Credentials(t.Context(), root, one.ID)
+		require.NoError(t, err)
+		assert.Empty(t, creds)
+	}
+}
+
+func certificate(t *testing.T, now time.Time, name string) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestSubscriptionsFromBirthToEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	m := w.visit("manager")
+	state := func(want appaccess.SubscriptionState) {
+		t.Helper()
+		one, err := w.service.Subscription(t.Context(), root, "s1")
+		require.NoError(t, err)
+		assert.Equal(t, want, one.State)
+	}
+	_, err := w.service.CreateSubscription(t.Context(), appaccess.Developer("ada"), appaccess.SubscriptionRequest{ID: "s1", Name: "One", OwnerID: "ada", Scope: appaccess.ProductScope("orders")})
+	require.NoError(t, err)
+	for _, step := range []appaccess.SubscriptionState{"active", "suspended", "active", "cancelled"} {
+		has(t, m.get("/subscriptions/s1"), `value="`+string(step)+`"`)
+		assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1/state", "do", string(step)).Status)
+		state(step)
+	}
+	assert.Equal(t, http.StatusConflict, m.post("/subscriptions/s1/state", "do", "active").Status, "cancelled is final")
+
+	assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1", "name", "Renamed", "expires", "2027-01-31").Status)
+	page := m.get("/subscriptions/s1")
+	has(t, page, "Renamed")
+	has(t, page, `value="2027-01-31"`)
+	has(t, page, "1 Feb 2027, 00:00 UTC")
+	wrong := m.post("/subscriptions/s1", "name", "Renamed", "expires", "31.1.2027")
+	assert.Equal(t, http.StatusBadRequest, wrong.Status)
+	has(t, wrong, "Must be a date such as 2027-01-31")
+	wrong = m.post("/subscriptions/new", "once", m.once("/subscriptions/new"), "name", "X", "scope", "/products/none", "expires", "")
+	assert.Equal(t, http.StatusBadRequest, wrong.Status)
+	assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1/delete").Status)
+	assert.Equal(t, http.StatusNotFound, m.get("/subscriptions/s1").Status)
+	has(t, m.get("/subscriptions?state=active"), "No subscription matches")
+}
+
+func TestDeletingWhatIsInUseAsks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	w.application("shop", "ada")
+	m := w.visit("manager")
+	refused := m.post("/products/orders/delete")
+	assert.Equal(t, http.StatusConflict, refused.Status)
+	has(t, refused, "Delete it all the same")
+	assert.Equal(t, http.StatusSeeOther, m.post("/products/orders/delete", "force", "yes").Status)
+	assert.Equal(t, http.StatusNotFound, m.get("/products/orders").Status)
+	refused = m.post("/users/ada/delete")
+	assert.Equal(t, http.StatusConflict, refused.Status)
+	has(t, refused, "shop")
+}
+
+func TestMarksOfTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	w.application("shop", "ada")
+	_, err := w.service.AddSecret(t.Context(), root, "shop", appaccess.SecretRequest{Name: "production", Lifetime: 60 * 24 * time.Hour})
+	require.NoError(t, err)
+	a, m := w.visit("ada"), w.visit("manager")
+	lacks(t, a.get("/my/applications/shop"), "expires in")
+	w.clock.advance(40 * 24 * time.Hour)
+	has(t, a.get("/my/applications"), "Expires soon")
+	has(t, a.get("/my/applications/shop"), "expires in 20 days")
+	has(t, m.get("/"), "ends in 20 days")
+	w.clock.advance(30 * 24 * time.Hour)
+	has(t, a.get("/my/applications/shop"), "has expired")
+	has(t, m.get("/"), "ended 10 days ago")
+
+	assert.Equal(t, http.StatusBadRequest, m.get("/audit?from=yesterday").Status)
+	has(t, m.get("/audit?from=2026-11-23&to=2026-11-23&action=application.register"), "Web shop")
+	has(t, m.get("/audit?from=2026-11-24&action=application.register"), "Nothing matches")
+}
+
+// Entra away: what can be shown is shown, what was stored is said to be, and
+// only managers read the cause.
+func TestEntraIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	w.application("shop", "ada")
+	require.NoError(t, w.tenant.SetRights(w.caller))
+	m, a := w.visit("manager"), w.visit("ada")
+	for _, path := range []string{"/products/orders/review", "/applications/shop/review"} {
+		page := m.get(path)
+		assert.Equal(t, http.StatusOK, page.Status, path)
+		has(t, page, "Entra could not be read")
+	}
+	w.tenant.OnRequest(func(r entratest.Request) entratest.Fault {
+		return entratest.Fault{Kind: entratest.Refuse, Status: http.StatusForbidden, Code: "Authorization_RequestDenied", Message: "cause-for-managers"}
+	})
+	got := m.post("/applications/shop/secrets/new", "once", m.once("/applications/shop/secrets/new"), "lifetime", "90", "old", "keep", "to", "me")
+	assert.Equal(t, http.StatusBadGateway, got.Status)
+	has(t, got, "cause-for-managers")
+	has(t, got, "Reference")
+	got = a.post("/my/applications/shop/secrets/new", "once", a.once("/my/applications/shop/secrets/new"), "lifetime", "90", "old", "keep")
+	assert.Equal(t, http.StatusBadGateway, got.Status)
+	lacks(t, got, "cause-for-managers")
+	has(t, got, "Reference")
+
+	// Ending access succeeds all the same, and says that Entra follows later.
+	assert.Equal(t, http.StatusSeeOther, m.post("/applications/shop/state", "do", "suspend").Status)
+	page := m.get("/applications/shop")
+	has(t, page, "Suspended: the application")
+	has(t, page, "Entra could not follow")
+	assert.Equal(t, http.StatusSeeOther, m.post("/users/blaise/state", "do", "block").Status)
+	page = m.post("/entra/apply")
+	assert.Equal(t, http.StatusOK, page.Status)
+	has(t, page, "Not everything could be applied")
+}
+
+func TestFormsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.visit("manager")
+	got := m.post("/apis/new", "name", strings.Repeat("x", 300<<10))
+	assert.Equal(t, http.StatusBadRequest, got.Status)
+	has(t, got, "at most 256 KiB")
+	got = m.post("/apis/new", "name", strings.Repeat("x", 2000), "path", "/x")
+	assert.Equal(t, http.StatusBadRequest, got.Status)
+	has(t, got, "300 characters")
+}
+
+func TestTryItShowsWhatItGets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	w.application("shop", "ada")
+	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/binary":
+			_, _ = rw.Write([]byte{0xff, 0xfe, 0x00, 0x01})
+		case "/cut":
+			panic(http.ErrAbortHandler)
+		default:
+			_, _ = rw.Write([]byte("<b>plain</b>"))
+		}
+	}))
+	t.Cleanup(plain.Close)
+	_, err := w.service.UpdateAPI(t.Context(), root, "orders-api", appaccess.APIUpdate{ServiceURL: &plain.URL})
+	require.NoError(t, err)
+	w.serve(func(_ *world, c *portal.Config) { c.APIHosts = []string{strings.TrimPrefix(plain.URL, "http://")} })
+	a := w.visit("ada")
+	has(t, try(a, "with", "key", "secret", "k"), "&lt;b&gt;plain&lt;/b&gt;")
+	has(t, try(a, "with", "key", "secret", "k", "path", "/binary"), "4 bytes that are no text")
+	cut := try(a, "with", "key", "secret", "sensitive", "path", "/cut")
+	assert.Equal(t, http.StatusOK, cut.Status)
+	has(t, cut, "The API could not be called")
+	lacks(t, cut, "sensitive")
+}

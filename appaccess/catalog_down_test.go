@@ -55,6 +55,7 @@ func TestCatalogWithTheStoreDown(t *testing.T) {
 					start := time.Now()
 					w.answersWhatIsKnown()
 					w.refuses("new") // never a wrong refusal
+					require.LessOrEqual(t, time.Since(start), 2*appaccess.LoadTimeout)
 					for time.Since(start) < appaccess.DownAfter+want-time.Second {
 						w.answersWhatIsKnown()
 						time.Sleep(7 * time.Second)
@@ -114,17 +115,37 @@ func TestCatalogWithASilentFeed(t *testing.T) {
 	})
 }
 
-// Staleness stays low while others write all the time.
+// Products that cannot be read make a Catalog stale like a feed that is silent.
+func TestCatalogCannotReadProducts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, appaccess.CatalogConfig{StaleFor: -1})
+		w.store.set(func(s *moodyStore) { s.products = errReach })
+		w.product.Suspended = true
+		w.write(put(&w.product))
+		time.Sleep(appaccess.DownAfter + time.Second)
+		assert.Nil(t, w.catalog.Snapshot())
+		w.refuses(appID)
+		w.store.set(func(s *moodyStore) { s.products = nil })
+		time.Sleep(2 * time.Second)
+		assert.True(t, w.catalog.Snapshot().Product("starter").Suspended)
+		assert.Equal(t, "a1", w.client(appID).ApplicationID)
+	})
+}
+
+// Staleness stays low while others write all the time, and the products take
+// their time to be read.
 func TestCatalogUnderConstantWrites(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, appaccess.CatalogConfig{})
+		w.store.set(func(s *moodyStore) { s.slow = 700 * time.Millisecond })
 		for i := range 50 {
 			w.product.Description = fmt.Sprint(i)
 			w.user.Name = fmt.Sprint(i)
 			w.write(put(&w.product), put(&w.user))
 			time.Sleep(90 * time.Millisecond)
-			require.LessOrEqual(t, w.catalog.Staleness(), 2*time.Second)
+			require.LessOrEqual(t, w.catalog.Staleness(), appaccess.DownAfter)
 		}
 	})
 }

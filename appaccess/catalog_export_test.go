@@ -11,8 +11,9 @@ var LastUse = lastUse
 
 // What tests hold on to.
 const (
-	DownAfter  = downAfter
-	MaxLoads   = maxLoads
-	MaxWaiting = maxWaiting
-	MaxUses    = maxUses
+	DownAfter   = downAfter
+	LoadTimeout = loadTimeout
+	MaxLoads    = maxLoads
+	MaxWaiting  = maxWaiting
+	MaxUses     = maxUses
 )

@@ -125,31 +125,41 @@ const snapshotTimeout = 30 * time.Second
 // poll asks for the revision now and then. When all changes up to an answer
 // were applied, the Catalog is current as of when it asked.
 func (c *Catalog) poll(ctx context.Context) {
-	var asked time.Time
+	var asked time.Time // zero: no answer is waited for
 	var answer, before Revision
 	for sleep(ctx, pollInterval) {
-		applied := Revision(c.applied.Load())
-		switch {
-		case asked.IsZero():
-		case applied >= answer && c.snapshot.Load().Revision() >= min(answer, Revision(c.needed.Load())):
-			c.fresh.Store(int64(asked.Sub(c.start)))
-		case applied < answer && applied == before:
-			// Nothing came since the last time though there was something.
-			if stop := c.feedStop.Load(); stop != nil {
-				(*stop)()
+		if !asked.IsZero() {
+			applied := Revision(c.applied.Load())
+			if !c.shows(answer) {
+				if applied < answer && applied == before {
+					c.restartFeed() // there was something to tell, and it told nothing
+				}
+				before = applied
+				continue
 			}
+			c.fresh.Store(int64(asked.Sub(c.start)))
 		}
-		before = applied
-		now := time.Now()
+		asked = time.Now()
 		rev, err := c.askRevision(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				c.log.WarnContext(ctx, "the store gives no answer", "error", err, "staleness", c.Staleness())
 			}
 			asked = time.Time{}
-			continue
 		}
-		asked, answer = now, rev
+		answer, before = rev, Revision(c.applied.Load())
+	}
+}
+
+// shows reports whether all changes up to a revision can be seen.
+func (c *Catalog) shows(rev Revision) bool {
+	return Revision(c.applied.Load()) >= rev &&
+		c.snapshot.Load().Revision() >= min(rev, Revision(c.needed.Load()))
+}
+
+func (c *Catalog) restartFeed() {
+	if stop := c.feedStop.Load(); stop != nil {
+		(*stop)()
 	}
 }
 

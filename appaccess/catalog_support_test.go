@@ -29,6 +29,8 @@ type moodyStore struct {
 	hang      chan struct{}      // holds up views until it is closed or their context ends
 	silent    bool               // feeds yield nothing
 	forgetful bool               // feeds begin with a Reset
+	products  error              // of reading products
+	slow      time.Duration      // what that takes
 	cut       context.CancelFunc // ends the feed
 	leaving   func()             // called once by the next view that has read, before it returns
 }
@@ -65,7 +67,7 @@ func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) 
 	if fail != nil {
 		return fail
 	}
-	asked := &entities{reads: &s.reads}
+	asked := &entities{reads: &s.reads, store: s}
 	err := s.Store.View(ctx, func(r appaccess.Reader) error {
 		asked.Reader = r
 		return fn(asked)
@@ -97,6 +99,7 @@ type entities struct {
 	appaccess.Reader
 	any   bool
 	reads *atomic.Int64
+	store *moodyStore
 }
 
 func (e *entities) note(k appaccess.Kind) {
@@ -108,6 +111,14 @@ func (e *entities) note(k appaccess.Kind) {
 
 func (e *entities) List(q appaccess.Query) ([]appaccess.Record, error) {
 	e.note(q.Kind)
+	if q.Kind == appaccess.KindProduct {
+		e.store.mu.Lock()
+		err, slow := e.store.products, e.store.slow
+		e.store.mu.Unlock()
+		if time.Sleep(slow); err != nil {
+			return nil, err
+		}
+	}
 	return e.Reader.List(q)
 }
 

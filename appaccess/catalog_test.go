@@ -240,9 +240,11 @@ func TestCatalogBoundsQueries(t *testing.T) {
 				errs <- err
 			}()
 		}
+		start := time.Now()
 		for range asked - appaccess.MaxWaiting {
 			require.ErrorIs(t, <-errs, appaccess.ErrUnavailable, "more than the bound wait")
 		}
+		assert.Equal(t, start, time.Now(), "they are refused at once")
 		assert.Equal(t, "s1", w.key(primary).SubscriptionID, "what is known is not held up")
 		cancel()
 		for range appaccess.MaxWaiting {

@@ -14,6 +14,7 @@ func FuzzAnswer(f *testing.F) {
 		`{"access_token":"t","token_type":"Bearer","expires_in":3599,"refresh_in":"1800"}`,
 		`{"access_token":"t","token_type":"bearer","expires_in":1e300}`,
 		`{"access_token":"t","token_type":"bearer","expires_in":-1}`,
+		`{"access_token":"t","token_type":"bearer","expires_in":1e-9}`,
 		`{"error":"invalid_client","error_description":"AADSTS7000215: hush-hush","error_codes":[7000215]}`,
 		`{"error_description":"AADSTS99999999999999999999"}`, `[]`, `null`, ``, "\xff",
 	} {

@@ -71,7 +71,9 @@ type Config struct {
 
 	// HTTPClient makes the requests to the token endpoint; nil means one of our
 	// own. Its CheckRedirect and Jar are not used: a token endpoint that
-	// redirects is an error, because the credential would go along.
+	// redirects is an error, because the credential would go along. After a
+	// request that timed out its idle connections are closed, since an HTTP/2
+	// connection that died unnoticed, as in a suspend, would time out each time.
 	HTTPClient *http.Client
 	// Timeout bounds one request to the token endpoint together with reading
 	// the credential, by the machine's clock also where Now is another. 0 means
@@ -124,6 +126,8 @@ type Client struct {
 	preferred   atomic.Int32 // index of the credential to try first
 
 	http      *http.Client
+	ownHTTP   bool        // nobody else uses http
+	stalled   atomic.Bool // the last request timed out: its connection may be dead
 	timeout   time.Duration
 	maxScopes int
 	time      func() time.Time
@@ -192,6 +196,9 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.end()
 	c.active.Wait()
+	if c.ownHTTP {
+		c.http.CloseIdleConnections()
+	}
 	c.meter.close()
 	return nil
 }
@@ -216,7 +223,7 @@ func configure(cfg Config) (*Client, error) {
 	if err := c.setLimits(); err != nil {
 		return nil, err
 	}
-	c.http = endpointClient(cfg.HTTPClient)
+	c.http, c.ownHTTP = endpointClient(cfg.HTTPClient)
 	if err := c.addCredentials(cfg); err != nil {
 		return nil, err
 	}
@@ -277,7 +284,11 @@ func endpoint(cfg Config) (tokenURL string, entra bool, err error) {
 		if cfg.TenantID != "" || cfg.Cloud != "" || cfg.Authority != "" {
 			return "", false, errors.New("TokenURL: excludes TenantID, Cloud and Authority")
 		}
-		return cfg.TokenURL, false, cloud.CheckURL("TokenURL", cfg.TokenURL)
+		bare, _, _ := strings.Cut(cfg.TokenURL, "?") // RFC 6749 section 3.2 allows a query
+		if strings.Contains(cfg.TokenURL, "#") {
+			return "", false, errors.New("TokenURL: must not carry a fragment")
+		}
+		return cfg.TokenURL, false, cloud.CheckURL("TokenURL", bare)
 	}
 	switch strings.ToLower(cfg.TenantID) {
 	case "":
@@ -338,25 +349,23 @@ func checkPrintable(field, s string) error {
 
 // checkScope applies RFC 6749 section 3.3 and Entra's own rule. c.mu is held.
 func (c *Client) checkScope(scope string) error {
-	if len(c.sources) >= c.maxScopes {
-		return fmt.Errorf("the client has %d scopes already: see Config.MaxScopes", len(c.sources))
-	}
 	if c.entra && (!strings.HasSuffix(scope, "/.default") || strings.Contains(scope, " ")) {
 		return fmt.Errorf("%q: Entra's client credentials take one resource with /.default, as in api://{application ID}/.default", scope)
 	}
-	if scope == "" {
-		return nil
-	}
 	for token := range strings.SplitSeq(scope, " ") {
-		if err := checkPrintable("scope", token); err != nil || strings.ContainsAny(token, `"\`) {
+		if scope != "" && checkPrintable("scope", token) != nil || strings.ContainsAny(token, `"\`) {
 			return fmt.Errorf("%q: must be printable ASCII tokens, one space apart, without quotes and backslashes", scope)
 		}
+	}
+	if len(c.sources) >= c.maxScopes {
+		return fmt.Errorf("the client has %d scopes already: see Config.MaxScopes", len(c.sources))
 	}
 	return nil
 }
 
-// endpointClient is base without its jar and without redirects.
-func endpointClient(base *http.Client) *http.Client {
+// endpointClient is base without its jar and without redirects, or one with
+// connections of its own.
+func endpointClient(base *http.Client) (client *http.Client, isOwn bool) {
 	own := http.Client{}
 	if base != nil {
 		own = *base
@@ -364,11 +373,11 @@ func endpointClient(base *http.Client) *http.Client {
 		t = t.Clone()
 		t.MaxIdleConnsPerHost = 4
 		t.MaxResponseHeaderBytes = 64 << 10
-		own.Transport = t
+		own.Transport, isOwn = t, true
 	}
 	own.Jar = nil
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own
+	return &own, isOwn
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +37,7 @@ func TestBadConfig(t *testing.T) {
 		"Authority: must be https":        func(c *tokenclient.Config) { c.Authority = "http://login.contoso.com" },
 		"Authority: excludes Cloud":       func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://x", "china" },
 		"TokenURL: excludes":              func(c *tokenclient.Config) { c.TokenURL = "https://x/token" },
+		"TokenURL: must not carry a frag": func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "https://x/token?a#b" },
 		"TokenURL: must be https":         func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "http://x/token" },
 		`Params: "client_secret" belongs`: func(c *tokenclient.Config) { c.Params = url.Values{"client_secret": {"x"}} },
 		"Timeout: -1s":                    func(c *tokenclient.Config) { c.Timeout = -time.Second },
@@ -59,7 +63,8 @@ func TestTokenEndpoints(t *testing.T) {
 		"https://login.partner.microsoftonline.cn/" + tenant + "/oauth2/v2.0/token": {TenantID: tenant, Cloud: "china"},
 		"https://login.contoso.com/" + tenant + "/oauth2/v2.0/token":                {TenantID: tenant, Authority: "https://login.contoso.com/"},
 		"https://login.fabrikam.com/" + tenant + "/oauth2/v2.0/token":               {TenantID: tenant, Authority: "https://login.fabrikam.com/" + tenant + "/"},
-		"https://other/token": {TokenURL: "https://other/token"},
+		"https://other/token":     {TokenURL: "https://other/token"},
+		"https://other/token?p=x": {TokenURL: "https://other/token?p=x"},
 	} {
 		var got string
 		cfg.ClientID, cfg.Credential = clientID, tokenclient.Secret(password)
@@ -72,6 +77,38 @@ func TestTokenEndpoints(t *testing.T) {
 		mustFail(t, c.Source(scope))
 		assert.Equal(t, want, got)
 		require.NoError(t, c.Close())
+	}
+}
+
+// Close leaves no connection of our own behind, and does not touch those of a
+// client that was given.
+func TestCloseEndsOwnConnections(t *testing.T) {
+	t.Parallel()
+	for name, given := range map[string]*http.Client{"own": nil, "given": {Transport: &http.Transport{}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var open atomic.Int32
+			e := &endpoint{answer: func(n int, w http.ResponseWriter, _ *http.Request) { grantToken(w, n, 3600) }}
+			e.Server = httptest.NewUnstartedServer(e)
+			e.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				switch state {
+				case http.StateNew:
+					open.Add(1)
+				case http.StateClosed:
+					open.Add(-1)
+				}
+			}
+			e.Start()
+			defer e.Close()
+			c := newClient(t, e, nil, func(cfg *tokenclient.Config) { cfg.HTTPClient = given })
+			mustToken(t, c.Source(scope))
+			require.NoError(t, c.Close())
+			if given != nil {
+				assert.EqualValues(t, 1, open.Load())
+				return
+			}
+			eventually(t, "connection closed", func() bool { return open.Load() == 0 })
+		})
 	}
 }
 

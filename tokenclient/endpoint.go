@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/entragate/entragate/internal/secret"
 )
@@ -40,12 +41,18 @@ func (c *Client) fetch(ctx context.Context, scope string) (*snapshot, *Error) {
 		index := (first + i) % len(c.credentials)
 		var snap *snapshot
 		began := c.time()
+		if c.stalled.Swap(false) {
+			c.http.CloseIdleConnections()
+		}
 		snap, err = c.exchange(ctx, scope, c.credentials[index])
 		c.report(scope, snap, err, began)
 		if err == nil {
 			c.preferred.Store(int32(index))
 			c.credentials[index].warn(c)
 			return snap, nil
+		}
+		if err.timeout {
+			c.stalled.Store(true)
 		}
 		if !err.refusesCredential() && !err.credential {
 			break
@@ -163,8 +170,8 @@ func accept(scope, id string, from time.Time, body []byte, hidden []string) (*sn
 		return refuse("the access token holds characters that no header can carry")
 	case !strings.EqualFold(a.TokenType, "bearer"):
 		return refuse("the token is not of type Bearer")
-	case a.ExpiresIn.known && a.ExpiresIn.d <= 0:
-		return refuse("the token has expired already: expires_in is not above 0")
+	case a.ExpiresIn.known && a.ExpiresIn.d < time.Second:
+		return refuse("the token has expired already: expires_in is below 1")
 	}
 	life := assumedLife
 	if a.ExpiresIn.known {
@@ -200,7 +207,7 @@ func refusal(scope, id string, status int, header http.Header, body []byte, hidd
 		Scope: scope, StatusCode: status, Code: oneLine(a.Error, hidden), AADSTS: aadsts(a),
 		Description:   oneLine(a.Description, hidden),
 		CorrelationID: id, TraceID: oneLine(a.TraceID, hidden),
-		RetryAfter: retryAfter(header.Get("Retry-After"), now),
+		RetryAfter: retryAfter(header, now),
 	}
 	if a.CorrelationID != "" {
 		e.CorrelationID = oneLine(a.CorrelationID, hidden)
@@ -232,12 +239,17 @@ func aadsts(a answer) int {
 	return 0
 }
 
-// retryAfter reads seconds or a date (RFC 9110 section 10.2.3).
-func retryAfter(v string, now time.Time) time.Duration {
+// retryAfter reads seconds or a date (RFC 9110 section 10.2.3), which counts from
+// the answer's own Date, if it has one: our clock may be wrong.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	v := header.Get("Retry-After")
 	if n, err := strconv.Atoi(v); err == nil && n > 0 {
 		return time.Duration(min(n, int(maxRetryAfter/time.Second))) * time.Second
 	}
 	if t, err := http.ParseTime(v); err == nil {
+		if sent, err := http.ParseTime(header.Get("Date")); err == nil {
+			now = sent
+		}
 		return min(max(0, t.Sub(now)), maxRetryAfter)
 	}
 	return 0
@@ -251,7 +263,7 @@ func oneLine(s string, hidden []string) string {
 		s = strings.ReplaceAll(s, url.QueryEscape(h), secret.Shown)
 	}
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x2028 || r == 0x2029 {
+		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 {
 			return ' '
 		}
 		return r

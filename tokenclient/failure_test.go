@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -129,12 +131,13 @@ func TestRetryAfter(t *testing.T) {
 		least  time.Duration
 	}{
 		"seconds": {"20", 20 * time.Second},
-		"date":    {newClock().Now().Add(40 * time.Second).Format(http.TimeFormat), 40 * time.Second},
+		"date":    {newClock().Now().Add(time.Hour + 40*time.Second).Format(http.TimeFormat), 40 * time.Second},
 		"absurd":  {"99999999999", time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", newClock().Now().Add(time.Hour).Format(http.TimeFormat)) // our clock is wrong
 				w.Header().Set("Retry-After", tt.header)
 				w.WriteHeader(http.StatusTooManyRequests)
 			})
@@ -221,6 +224,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"other type":      {body(`{"access_token":"t","token_type":"DPoP","expires_in":9}`), "Bearer"},
 		"no type":         {body(`{"access_token":"t","expires_in":9}`), "Bearer"},
 		"expired":         {body(`{"access_token":"t","token_type":"Bearer","expires_in":0}`), "expires_in"},
+		"negative":        {body(`{"access_token":"t","token_type":"Bearer","expires_in":-3599}`), "expires_in"},
+		"less than 1 s":   {body(`{"access_token":"t","token_type":"Bearer","expires_in":1e-9}`), "expires_in"},
 		"header splitter": {body(`{"access_token":"t\r\nX: y","token_type":"Bearer"}`), "characters"},
 		"huge":            {endless, "larger than"},
 		"redirect":        {func(w http.ResponseWriter) { w.Header().Set("Location", "/elsewhere"); w.WriteHeader(307) }, "redirects"},
@@ -251,7 +256,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			t.Parallel()
 			e := newEndpoint(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 				_, basic, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-				echo := hush + " " + url.QueryEscape(hush) + " " + basic + "\r\nforged=1" + strings.Repeat("x", 1<<16)
+				echo := hush + " " + url.QueryEscape(hush) + " " + basic + "\r\nforged=1\u0085\u009b" + strings.Repeat("x", 1<<16)
 				reply(w, 400, map[string]any{"error": "invalid_client " + hush, "error_description": echo, "correlation_id": hush})
 			})
 			s := newClient(t, e, newClock(), func(cfg *tokenclient.Config) {
@@ -264,7 +269,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			if _, basic, sent := strings.Cut(e.header(1).Get("Authorization"), " "); sent {
 				assert.NotContains(t, text, basic)
 			}
-			assert.NotContains(t, err.Error(), "\n")
+			assert.False(t, strings.ContainsFunc(err.Error(), unicode.IsControl))
 			assert.Less(t, len(err.Error()), 3000)
 			assert.Contains(t, text, "[secret]")
 		})
@@ -306,6 +311,41 @@ func TestTimeout(t *testing.T) {
 	assert.ErrorContains(t, err, "did not answer within 20ms")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.Empty(t, clk.sleeps())
+}
+
+// A connection that died unnoticed, as HTTP/2's do in a suspend, costs one
+// request and not every one until the kernel gives it up.
+func TestDeadConnectionIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	clk, conn := newClock(), &deadConnection{}
+	c, err := tokenclient.New(tokenclient.Config{
+		TenantID: tenant, ClientID: clientID, Credential: tokenclient.Secret(password), Timeout: 20 * time.Millisecond,
+		HTTPClient: &http.Client{Transport: conn}, Now: clk.Now, Sleep: clk.Sleep,
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	mustFail(t, c.Source(scope))
+	assert.Zero(t, conn.requests.Load())
+	clk.advance(time.Minute)
+	require.Equal(t, http.StatusBadRequest, mustFail(t, c.Source(scope)).StatusCode)
+	clk.advance(time.Minute)
+	mustFail(t, c.Source(scope))
+	assert.EqualValues(t, 2, conn.requests.Load())
+	assert.EqualValues(t, 1, conn.closed.Load(), "what works is left alone")
+}
+
+// deadConnection answers nothing until it is closed, and then 400.
+type deadConnection struct{ closed, requests atomic.Int32 }
+
+func (d *deadConnection) CloseIdleConnections() { d.closed.Add(1) }
+
+func (d *deadConnection) RoundTrip(req *http.Request) (*http.Response, error) {
+	if d.closed.Load() == 0 {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	d.requests.Add(1)
+	return &http.Response{StatusCode: http.StatusBadRequest, Body: http.NoBody}, nil
 }
 
 // A caller whose deadline comes before the next attempt gets the reason now.

@@ -169,6 +169,7 @@ func TestScopesShareOneClientAndAreBounded(t *testing.T) {
 	err := mustFail(t, c.Source("api://c/.default"))
 	require.ErrorIs(t, err, tokenclient.ErrScope)
 	assert.ErrorContains(t, err, "MaxScopes")
+	assert.ErrorContains(t, mustFail(t, c.Source("api://c")), "/.default", "what is wrong in itself is said first")
 	assert.Equal(t, 2, e.count())
 }
 

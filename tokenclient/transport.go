@@ -51,6 +51,9 @@ type TransportConfig struct {
 // sent again (it is empty or has GetBody), the request is tried once more;
 // otherwise the caller gets the 401. At most one fetch is forced in 30 seconds.
 //
+// The answer's Request is the caller's, so what looks at it later does not find
+// the credential.
+//
 // Safe for concurrent use.
 type Transport struct {
 	hosts  map[string]bool
@@ -79,6 +82,9 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 		return nil, errors.New("tokenclient: exactly one of Source and SubscriptionKey is required")
 	}
 	if cfg.Source != nil {
+		if cfg.Source.refused != nil {
+			return nil, fmt.Errorf("tokenclient: Source: %w", cfg.Source.refused.Err)
+		}
 		return t, nil
 	}
 	var ok bool
@@ -92,7 +98,8 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 }
 
 // Client is an http.Client that sends the source's token to the named hosts and
-// no others; see [Transport]. It fails only for a host name that is none.
+// no others; see [Transport]. It fails for a host name that is none and for a
+// scope that was refused.
 func (s *Source) Client(hosts ...string) (*http.Client, error) {
 	t, err := NewTransport(TransportConfig{Hosts: hosts, Source: s})
 	if err != nil {
@@ -104,7 +111,7 @@ func (s *Source) Client(hosts ...string) (*http.Client, error) {
 // RoundTrip sends req with the credential.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if elsewhere(req) {
-		return t.base.RoundTrip(req)
+		return t.send(req, req)
 	}
 	if err := t.allowed(req.URL); err != nil {
 		closeBody(req)
@@ -124,7 +131,17 @@ func (t *Transport) sendKey(req *http.Request) (*http.Response, error) {
 	}
 	clone := req.Clone(req.Context())
 	clone.Header.Set(SubscriptionKeyHeader, key)
-	return t.base.RoundTrip(clone)
+	return t.send(req, clone)
+}
+
+// send makes the request out, in whose place the answer names req: redirects are
+// told by that chain, whatever the base fills in.
+func (t *Transport) send(req, out *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(out)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
 }
 
 func (t *Transport) sendToken(req *http.Request) (*http.Response, error) {
@@ -133,7 +150,7 @@ func (t *Transport) sendToken(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	resp, err := t.base.RoundTrip(withToken(req, token))
+	resp, err := t.send(req, withToken(req, token))
 	if err != nil || !invalidToken(resp) || !t.source.Invalidate(token) || !repeatable(req) {
 		return resp, err
 	}
@@ -148,7 +165,7 @@ func (t *Transport) sendToken(req *http.Request) (*http.Response, error) {
 		}
 	}
 	discard(resp)
-	return t.base.RoundTrip(again)
+	return t.send(req, again)
 }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach Base.

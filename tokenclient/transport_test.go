@@ -2,6 +2,7 @@ package tokenclient_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -150,6 +151,31 @@ func TestRedirectToAStranger(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, []string{"|"}, stranger.requests())
+}
+
+// The answer's request is the caller's own, without the token, also where the
+// base does not say whose answer it is: leaving the host is noticed all the same.
+func TestAnswerNamesTheCallersRequest(t *testing.T) {
+	t.Parallel()
+	var sent []string
+	tr, err := tokenclient.NewTransport(tokenclient.TransportConfig{
+		Source: newClient(t, newEndpoint(t, nil), nil, nil).Source(scope), Hosts: []string{"one", "two"},
+		Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+			sent = append(sent, req.URL.Host+" "+req.Header.Get("Authorization"))
+			if req.URL.Host == "one" {
+				return &http.Response{StatusCode: 307, Body: http.NoBody, Header: http.Header{"Location": {"https://two/"}}}, nil
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody, Request: req}, nil
+		}),
+	})
+	require.NoError(t, err)
+	_, err = (&http.Client{Transport: tr}).Get("https://one/")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"one Bearer token-1", "two "}, sent)
+	resp, err := (&http.Client{Transport: tr}).Get("https://two/")
+	require.NoError(t, err)
+	assert.Equal(t, "two Bearer token-1", sent[2])
+	assert.NotContains(t, fmt.Sprint(resp.Request.Header), "token-1")
 }
 
 func TestInvalidTokenIsReplacedOnce(t *testing.T) {
@@ -397,6 +423,7 @@ func TestBadTransportConfig(t *testing.T) {
 		"user":           {tokenclient.TransportConfig{Source: s, Hosts: []string{"u@api"}}, "Hosts"},
 		"empty":          {tokenclient.TransportConfig{Source: s, Hosts: []string{""}}, "Hosts"},
 		"neither":        {tokenclient.TransportConfig{Hosts: []string{"api"}}, "Source"},
+		"refused scope":  {tokenclient.TransportConfig{Hosts: []string{"api"}, Source: newClient(t, newEndpoint(t, nil), nil, nil).Source("x")}, "/.default"},
 		"both":           {tokenclient.TransportConfig{Hosts: []string{"api"}, Source: s, SubscriptionKey: key}, "Source"},
 		"no secret":      {tokenclient.TransportConfig{Hosts: []string{"api"}, SubscriptionKey: tokenclient.Secret("")}, "SubscriptionKey"},
 		"no secret kind": {tokenclient.TransportConfig{Hosts: []string{"api"}, SubscriptionKey: tokenclient.GitHubAssertion("")}, "SubscriptionKey"},

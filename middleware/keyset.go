@@ -31,7 +31,8 @@ type keySet struct {
 type signingKey struct {
 	jwk    jwkset.JWK
 	public *rsa.PublicKey
-	issuer string // of the key; empty if it names none
+	issuer string                // of the key; empty if it names none
+	asks   map[string]*jwt.Token // what keyfunc is asked for the key with, by algorithm
 }
 
 var errImmutable = errors.New("middleware: a key set is immutable")
@@ -54,14 +55,24 @@ func (s *keySet) KeyRead(_ context.Context, kid string) (jwkset.JWK, error) {
 	return k.jwk, nil
 }
 
-// verify checks a token's signature with a key of the set.
+// verify checks a token's signature with the key of the set that it names, one
+// that is there, by an algorithm that signingMethods has.
 func (s *keySet) verify(t *token) error {
-	method := signingMethods[t.alg]
-	key, err := s.find.Keyfunc(&jwt.Token{Method: method, Header: map[string]any{"alg": t.alg, "kid": t.kid}})
+	ask := s.keys[t.kid].asks[t.alg]
+	key, err := s.find.Keyfunc(ask)
 	if err != nil {
 		return err
 	}
-	return method.Verify(t.signed, t.signature, key)
+	return ask.Method.Verify(t.signed, t.signature, key)
+}
+
+// asking makes the header that keyfunc reads, once for all tokens.
+func asking(kid string) map[string]*jwt.Token {
+	out := map[string]*jwt.Token{}
+	for alg, method := range signingMethods {
+		out[alg] = &jwt.Token{Method: method, Header: map[string]any{"alg": alg, "kid": kid}}
+	}
+	return out
 }
 
 // parseKeySet reads a key set (RFC 7517, 5). Keys that cannot verify a token's
@@ -154,7 +165,7 @@ func parseKey(raw jsontext.Value) (*signingKey, string, error) {
 	if public.E < 65537 || public.E&1 == 0 {
 		return nil, "", fmt.Errorf("public exponent %d: odd ones from 65537 are allowed", public.E)
 	}
-	return &signingKey{jwk: jwk, public: public, issuer: m.Issuer}, m.KID, nil
+	return &signingKey{jwk: jwk, public: public, issuer: m.Issuer, asks: asking(m.KID)}, m.KID, nil
 }
 
 func (m *keyMembers) check() error {

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -93,7 +94,9 @@ func parse(raw string, algorithms ...string) (*token, *malformed) {
 	if err != nil {
 		return nil, err
 	}
-	return c.decode(algorithms, nil)
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	return d.decode(&c, algorithms, nil)
 }
 
 // compact is the three parts of a token.
@@ -127,9 +130,7 @@ func split(raw string) (compact, *malformed) {
 type knownHeader struct{ raw, alg, kid string }
 
 // decode decodes the parts; known may be nil.
-func (c *compact) decode(algorithms []string, known *knownHeader) (*token, *malformed) {
-	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
+func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*token, *malformed) {
 	t := &token{signed: c.signed}
 	if known != nil && known.raw == c.header {
 		t.alg, t.kid = known.alg, known.kid
@@ -163,6 +164,12 @@ type decoder struct {
 var decoders = sync.Pool{New: func() any {
 	return &decoder{part: make([]byte, 0, maxClaims), json: jsontext.NewDecoder(new(bytes.Buffer))}
 }}
+
+// hash is the SHA-256 of a whole token, without a copy of it for each.
+func (d *decoder) hash(raw string) [32]byte {
+	d.encoded = append(d.encoded[:0], raw...)
+	return sha256.Sum256(d.encoded)
+}
 
 // open decodes a part and begins its object. The error is nil, errEncoding or
 // the one given.

@@ -2,8 +2,8 @@ package middleware
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -77,22 +77,11 @@ type verified struct {
 // comes first; the signature is last but for what is only told to those who
 // have a genuine token (403).
 func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Time) (verified, failure) {
-	parts, bad := split(raw)
-	if bad != nil {
-		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
-	}
-	var sum [32]byte
-	if v.cache != nil {
-		sum = hash(raw)
-		if e := v.cache.get(&sum, now); e != nil {
-			if e.tenant.keys.holds(e.token.kid, e.key) {
-				return verified{e.token, e.tenant, true}, failure{}
-			}
-			v.cache.drop(e)
-		}
-	}
-	t, bad := parts.decode(v.algorithms, v.header.Load())
-	if bad != nil {
+	sum, seen, t, bad := v.open(raw, now)
+	switch {
+	case seen != nil:
+		return verified{seen.token, seen.tenant, true}, failure{}
+	case bad != nil:
 		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
 	}
 	tn, f := v.claims(t, p, now)
@@ -101,15 +90,13 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 	}
 	person := v.application(t)
 	key, f := v.signature(ctx, t, tn)
-	if f.status == 503 && person.status == 403 {
+	if f.status == http.StatusServiceUnavailable && !person.ok() {
 		return verified{}, person
 	}
 	if !f.ok() {
 		return verified{token: t, tenant: tn}, f
 	}
-	if known := v.header.Load(); known == nil || known.raw != parts.header {
-		v.header.Store(&knownHeader{strings.Clone(parts.header), strings.Clone(t.alg), strings.Clone(t.kid)})
-	}
+	v.learn(t)
 	t.signed, t.signature = "", nil // no bearer token is kept
 	if !person.ok() {
 		return verified{token: t, tenant: tn}, person
@@ -117,6 +104,44 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 	until := t.exp + int64(v.leeway/time.Second)
 	v.cache.put(&checked{sum: sum, token: t, tenant: tn, key: key, until: until}, now)
 	return verified{token: t, tenant: tn}, failure{}
+}
+
+// commonSize is what most tokens are within: they are looked up first, larger
+// ones taken apart first, so that a large one that is none costs no hash.
+const commonSize = 4 << 10
+
+// open finds a token that was checked before and still stands, or decodes it.
+func (v *verifier) open(raw string, now time.Time) (sum [32]byte, seen *checked, t *token, bad *malformed) {
+	if len(raw) > commonSize {
+		if _, bad := split(raw); bad != nil {
+			return sum, nil, nil, bad
+		}
+	}
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	if v.cache != nil {
+		sum = d.hash(raw)
+		if e := v.cache.get(&sum, now); e != nil {
+			if e.tenant.keys.holds(e.token.kid, e.key) {
+				return sum, e, nil, nil
+			}
+			v.cache.drop(e)
+		}
+	}
+	parts, bad := split(raw)
+	if bad != nil {
+		return sum, nil, nil, bad
+	}
+	t, bad = d.decode(&parts, v.algorithms, v.header.Load())
+	return sum, nil, t, bad
+}
+
+// learn remembers the header of a genuine token.
+func (v *verifier) learn(t *token) {
+	header, _, _ := strings.Cut(t.signed, ".")
+	if known := v.header.Load(); known == nil || known.raw != header {
+		v.header.Store(&knownHeader{strings.Clone(header), strings.Clone(t.alg), strings.Clone(t.kid)})
+	}
 }
 
 // claims checks what is in a token without a key: issuer, tenant, version,
@@ -231,15 +256,6 @@ func (v *verifier) signature(ctx context.Context, t *token, tn *tenant) (*signin
 		return nil, unauthorized(TokenSignatureInvalid, "signature", "", "one by the key that kid names")
 	}
 	return key, failure{}
-}
-
-// hash is the SHA-256 of a token, without a copy of it on the heap.
-func hash(raw string) [32]byte {
-	var buf [2048]byte
-	if len(raw) > len(buf) {
-		return sha256.Sum256([]byte(raw))
-	}
-	return sha256.Sum256(buf[:copy(buf[:], raw)])
 }
 
 func missing(claim string) failure {

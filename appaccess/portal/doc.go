@@ -11,6 +11,10 @@
 // requests, a strict Content-Security-Policy, no caching, forms with a value
 // that is shown once and not again by reload or back.
 //
+// One user may have six values at once that are shown once, and then one every
+// 20 seconds; and twelve calls of the Try it box, then one every 3 seconds. Each
+// process counts for itself.
+//
 // The portal does not end TLS, set Strict-Transport-Security, or limit
 // requests at large: that is the host's.
 package portal

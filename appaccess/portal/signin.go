@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,7 +31,7 @@ import (
 // (an account disabled, the manager's role taken away) before its lifetime is
 // over: choose Lifetime accordingly.
 type SignIn struct {
-	TenantID string
+	TenantID string // GUID
 	ClientID string // of the portal's own app registration
 	// ClientSecret reads the registration's secret, anew for each sign-in, so a
 	// rotated one needs no restart.
@@ -71,6 +72,9 @@ const (
 	maxEntraBody = 1 << 20
 )
 
+// A tenant has other names, too, but its issuer and the claim tid carry this one.
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
 type signIn struct {
 	portal   *Portal
 	cfg      SignIn
@@ -95,9 +99,8 @@ func newSignIn(p *Portal, cfg SignIn) (*signIn, error) {
 			return nil, fmt.Errorf("portal: SignIn.%s: is required", field)
 		}
 	}
-	switch strings.ToLower(cfg.TenantID) {
-	case "common", "organizations", "consumers":
-		return nil, errors.New("portal: SignIn.TenantID: must name one tenant")
+	if !guid.MatchString(cfg.TenantID) {
+		return nil, fmt.Errorf("portal: SignIn.TenantID: %q: must be the GUID of one tenant", cfg.TenantID)
 	}
 	if cfg.ClientSecret == nil {
 		return nil, errors.New("portal: SignIn.ClientSecret: is required")
@@ -117,7 +120,7 @@ func newSignIn(p *Portal, cfg SignIn) (*signIn, error) {
 	if cfg.ManagerRole == "" {
 		cfg.ManagerRole = "Portal.Manager"
 	}
-	return &signIn{portal: p, cfg: cfg, issuer: hosts.IssuerV2(cfg.TenantID), client: boundedClient(cfg.HTTPClient)}, nil
+	return &signIn{portal: p, cfg: cfg, issuer: hosts.IssuerV2(strings.ToLower(cfg.TenantID)), client: boundedClient(cfg.HTTPClient)}, nil
 }
 
 // boundedClient reads at most maxEntraBody of an answer and follows no

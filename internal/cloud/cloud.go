@@ -75,10 +75,10 @@ func (h Hosts) GraphScope() string { return h.Graph + "/.default" }
 // error.
 func CheckURL(field, raw string) error {
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Hostname() == "" {
 		return fmt.Errorf("%s: %q is not an absolute URL", field, raw)
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if u.User != nil || strings.ContainsAny(raw, "?#") { // also empty ones, behind which a path would be lost
 		return fmt.Errorf("%s: must not carry user info, a query or a fragment", field)
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && IsLoopback(u.Hostname()) {

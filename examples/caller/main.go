@@ -60,7 +60,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	method := flags.String("method", http.MethodGet, "HTTP `METHOD`")
 	times := flags.Int("times", 1, "how often to call, a second apart")
 	verbose := flags.Bool("v", false, "log each fetch of a token")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil // the flags were printed
+	} else if err != nil {
 		return err
 	}
 	target, err := url.Parse(flags.Arg(0))

@@ -47,6 +47,7 @@ func TestCaller(t *testing.T) {
 		"untrusted":     {args: []string{server.URL + "/echo"}, err: "not trusted"},
 		"no CA file":    {args: []string{"-ca", secret + "x", server.URL}, err: "no such file"},
 		"no CA":         {args: []string{"-ca", secret, server.URL}, err: "no PEM certificate"},
+		"help":          {args: []string{"-h"}},
 		"no URL":        {err: "exactly one URL"},
 		"two URLs":      {args: []string{server.URL, server.URL}, err: "exactly one URL"},
 	} {

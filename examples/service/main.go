@@ -1,0 +1,157 @@
+// Command service is a small HTTP service behind a gate in static mode: what a
+// service owner copies. It takes its configuration from the environment:
+//
+//	AZURE_TENANT_ID        the tenant
+//	PRODUCT_APPLICATION_ID the product's application ID, as its properties show it
+//	PRODUCT_ROLE           its app role: Product.<product-name>.All
+//	AZURE_AUTHORITY_HOST   another login host than Entra's public cloud, with or without the tenant
+//	SUBSCRIPTION_KEY_SHA256  SHA-256, in hex, of a subscription key that passes too; may be empty
+//	REPORT_ONLY            "true": let everything pass, log what would be refused
+//	ADDR                   where to listen; default localhost:8080
+//
+// Usage:
+//
+//	service [-ca FILE]
+//
+// /hello is guarded; /ready is for probes, and is 200 once the tenant's signing
+// keys are there. Put TLS in front of it: a token that is sent in the clear
+// belongs to whoever reads it.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stderr, nil); err != nil {
+		fmt.Fprintln(os.Stderr, "service:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run serves until the context ends. listening, if not nil, is told where.
+func run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer, listening func(net.Addr)) error {
+	flags := flag.NewFlagSet("service", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	caFile := flags.String("ca", "", "PEM `FILE` with the certificate authority of the login host, instead of the system's")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	config, err := configure(getenv, *caFile)
+	if err != nil {
+		return err
+	}
+	config.Logger = slog.New(slog.NewTextHandler(stderr, nil))
+	gate, err := middleware.New(config)
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	listener, err := net.Listen("tcp", or(getenv("ADDR"), "localhost:8080"))
+	if err != nil {
+		return err
+	}
+	if listening != nil {
+		listening(listener.Addr())
+	}
+	server := &http.Server{Handler: routes(gate), ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		<-ctx.Done()
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(wait)
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// routes is the service itself.
+func routes(gate *middleware.Gate) http.Handler {
+	guarded := http.NewServeMux()
+	guarded.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
+		name := "whoever you are" // in report-only mode
+		if caller, ok := middleware.PrincipalFrom(r.Context()); ok {
+			name = or(caller.ClientID, caller.SubscriptionID)
+		}
+		fmt.Fprintf(w, "hello, %s\n", name)
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /ready", gate.ReadyHandler())
+	mux.Handle("/", gate.Product("product")(guarded))
+	return mux
+}
+
+// configure reads the environment. What is missing or wrong, middleware.New
+// says.
+func configure(getenv func(string) string, caFile string) (middleware.Config, error) {
+	config := middleware.Config{
+		Tenants:   []string{getenv("AZURE_TENANT_ID")},
+		Authority: strings.TrimSuffix(strings.TrimSuffix(getenv("AZURE_AUTHORITY_HOST"), "/"), "/"+getenv("AZURE_TENANT_ID")),
+		Products: []middleware.Product{{
+			ID:        "product",
+			Audiences: []string{getenv("PRODUCT_APPLICATION_ID")},
+			Role:      getenv("PRODUCT_ROLE"),
+		}},
+		ReportOnly: getenv("REPORT_ONLY") == "true",
+	}
+	if sum := getenv("SUBSCRIPTION_KEY_SHA256"); sum != "" {
+		key := appaccess.Subscription{ID: "key", Scope: appaccess.ProductScope("product"), State: appaccess.SubscriptionActive}
+		if err := key.PrimarySum.UnmarshalText([]byte(sum)); err != nil {
+			return config, fmt.Errorf("SUBSCRIPTION_KEY_SHA256: %w", err)
+		}
+		config.Products[0].Keys = true
+		config.Subscriptions = []appaccess.Subscription{key}
+	}
+	if caFile != "" {
+		client, err := trusting(caFile)
+		if err != nil {
+			return config, err
+		}
+		config.HTTPClient = client
+	}
+	return config, nil
+}
+
+// trusting is a client that trusts the certificates of one file only.
+func trusting(caFile string) (*http.Client, error) {
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in it", caFile)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	return &http.Client{Transport: transport}, nil
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}

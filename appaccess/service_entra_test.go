@@ -34,13 +34,18 @@ type estate struct {
 
 func newEstate(t *testing.T, lag entratest.Lag) *estate {
 	t.Helper()
+	db, err := sqlite.Open(ctx, sqlite.Temporary)
+	require.NoError(t, err)
+	return newEstateOn(t, db, lag)
+}
+
+func newEstateOn(t *testing.T, db appaccess.Store, lag entratest.Lag) *estate {
+	t.Helper()
 	e := &estate{t: t, clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	var err error
 	e.tenant, err = entratest.New(entratest.Config{Now: e.clock.Now, Sleep: e.sleep, Lag: lag, Seed: 11})
 	require.NoError(t, err)
 	e.caller, err = e.tenant.AddCaller("entragate", entratest.ApplicationAdministrator)
-	require.NoError(t, err)
-	db, err := sqlite.Open(ctx, sqlite.Temporary)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		assert.NoError(t, db.Close())
@@ -232,7 +237,7 @@ func TestDeathAtGraphRequests(t *testing.T) {
 		if testing.Short() && k%5 != 0 {
 			continue
 		}
-		e := newEstate(t, entratest.Lag{})
+		e := newEstateOn(t, newMemory(), entratest.Lag{})
 		e.tenant.OnRequest(func(r entratest.Request) entratest.Fault {
 			if r.N != k {
 				return entratest.Fault{}

@@ -37,7 +37,8 @@ var (
 	eve  = appaccess.Developer("eve")
 )
 
-// house is a Service over an empty SQLite store and a recording Entra.
+// house is a Service over an empty store, SQLite unless told otherwise, and a
+// recording Entra.
 type house struct {
 	*appaccess.Service
 	t     testing.TB
@@ -68,6 +69,11 @@ func newHouse(t testing.TB, change ...func(*appaccess.ServiceConfig)) *house {
 	t.Helper()
 	db, err := sqlite.Open(ctx, sqlite.Temporary)
 	require.NoError(t, err)
+	return newHouseOn(t, db, change...)
+}
+
+func newHouseOn(t testing.TB, db appaccess.Store, change ...func(*appaccess.ServiceConfig)) *house {
+	t.Helper()
 	h := &house{
 		t: t, store: &faultyStore{Store: db}, entra: newFakeEntra(), log: &bytes.Buffer{},
 		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
@@ -80,6 +86,7 @@ func newHouse(t testing.TB, change ...func(*appaccess.ServiceConfig)) *house {
 	for _, f := range change {
 		f(&cfg)
 	}
+	var err error
 	h.Service, err = appaccess.NewService(ctx, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -241,6 +248,7 @@ type fakeEntra struct {
 	after    bool
 	block    func() // called in AddCredential, before anything
 	hold     func() // likewise in Apply
+	landed   func() // called in Apply when everything is done
 }
 
 func newFakeEntra() *fakeEntra {
@@ -304,6 +312,9 @@ func (f *fakeEntra) Plan(_ context.Context, want appaccess.Wanted) (appaccess.Pl
 func (f *fakeEntra) Apply(ctx context.Context, want appaccess.Wanted, progress func(appaccess.Progress)) (appaccess.Applied, error) {
 	if f.hold != nil {
 		f.hold()
+	}
+	if f.landed != nil {
+		defer f.landed() // after the unlock
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

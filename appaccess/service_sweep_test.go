@@ -33,7 +33,7 @@ func TestCutOffAnywhere(t *testing.T) {
 				t.Parallel()
 				cuts := 0
 				for k := 1; ; k++ {
-					h := newHouse(t)
+					h := newHouseOn(t, newMemory())
 					c.arm(h, k, after)
 					got := h.flow()
 					require.Equal(t, want, got, "cut at %d", k)

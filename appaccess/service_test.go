@@ -563,6 +563,43 @@ func TestAFullSyncThatIsOvertaken(t *testing.T) {
 	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
 }
 
+// The other way round: the full Sync brings the old state back between the work
+// of the newer call and its record. That call then no longer has the say.
+func TestAFullSyncThatOvertakesTheRecord(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
+	require.NoError(t, err)
+	calls := 0
+	ready, release := make(chan struct{}), make(chan struct{})
+	h.entra.hold = func() {
+		if calls++; calls == 2 {
+			close(ready)
+			<-release
+		}
+	}
+	var synced sync.WaitGroup
+	synced.Go(func() {
+		_, err := h.Sync(ctx, boss, appaccess.SyncRequest{All: true})
+		assert.NoError(t, err)
+	})
+	<-ready
+	h.entra.hold = nil
+	h.entra.landed = func() {
+		h.entra.landed = nil
+		close(release)
+		synced.Wait()
+	}
+	a, err := h.RevokeProducts(ctx, boss, "billing", []string{"gold"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"starter"}, a.Products)
+	assert.Equal(t, []string{"starter", "gold"}, h.entra.apps["billing"].Products)
+	assert.True(t, a.Sync.Pending)
+	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+}
+
 // A call that died leaves its claim; another one says so instead of waiting
 // forever, and goes on when the claim has run out.
 func TestAClaimOfADeadCallRunsOut(t *testing.T) {

@@ -7,6 +7,32 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
+// Replicas that start together do not refresh together: each draws its own
+// moment, never before a refresh_in.
+func TestRefreshIsSpread(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in       seconds
+		from, to time.Duration
+	}{
+		{seconds{}, 36 * time.Minute, 45 * time.Minute},
+		{seconds{d: 30 * time.Minute, known: true}, 30 * time.Minute, 33 * time.Minute},
+	} {
+		var early, late int
+		for range 1000 {
+			d := refreshAt(time.Hour, tt.in)
+			assert.GreaterOrEqual(t, d, tt.from)
+			assert.Less(t, d, tt.to)
+			if d < (tt.from+tt.to)/2 {
+				early++
+			} else {
+				late++
+			}
+		}
+		assert.Greater(t, min(early, late), 100)
+	}
+}
+
 // Whatever a token endpoint sends, the outcome is either a token that a header
 // can carry, with sane times, or an error on one line without the secret.
 func FuzzAnswer(f *testing.F) {

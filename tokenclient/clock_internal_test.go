@@ -122,14 +122,22 @@ func TestPauseLength(t *testing.T) {
 		if failures < 7 {
 			full = firstPause << (failures - 1)
 		}
+		lower, asks := 0, map[time.Duration]bool{}
 		for range 50 {
 			d := pauseLength(failures, 0)
+			if d < full*3/4 {
+				lower++
+			}
 			assert.GreaterOrEqual(t, d, full/2)
 			assert.LessOrEqual(t, d, full)
 			asked := pauseLength(failures, 90*time.Second)
 			assert.GreaterOrEqual(t, asked, 90*time.Second)
 			assert.LessOrEqual(t, asked, 99*time.Second)
+			asks[asked] = true
 		}
+		assert.Positive(t, lower, "clients spread")
+		assert.Less(t, lower, 50, "clients spread")
+		assert.Greater(t, len(asks), 1, "clients spread")
 	}
 }
 

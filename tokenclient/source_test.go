@@ -102,6 +102,20 @@ func TestExpiredTokenIsNotServed(t *testing.T) {
 	assert.Equal(t, "token-3", mustToken(t, s), "in its last seconds a token is replaced first")
 }
 
+// A clock that was given is asked each time: no look at it is remembered.
+func TestGivenClockIsAskedEachTime(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, nil)
+	for range 20 {
+		clk := &clock{now: time.Now()}
+		s := newClient(t, e, clk, nil).Source(scope)
+		first := mustToken(t, s)
+		require.Equal(t, first, mustToken(t, s))
+		clk.advance(time.Hour)
+		require.NotEqual(t, first, mustToken(t, s))
+	}
+}
+
 // A token that is over before it arrives is handed to those who waited for it:
 // asking on and on would not make a better one.
 func TestTokenThatIsOverAtOnce(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,7 @@ func (e *Engine) withClient(ctx context.Context, id string, f func(*run, *object
 // know of, as long as a replica may lag behind.
 func (r *run) readCredentials(ctx context.Context, o *object) error {
 	var b backoff
+	waited := time.Duration(0)
 	for try := 0; ; try++ {
 		o.readAt = r.e.cfg.Now()
 		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.applications)
@@ -89,7 +91,7 @@ func (r *run) readCredentials(ctx context.Context, o *object) error {
 			o.hideRemoved()
 			r.readFederated(ctx, []*object{o})
 		}
-		lagging := o.readAt.Before(o.fresh)
+		lagging := o.readAt.Before(o.fresh) && !r.outwaited(waited, try)
 		switch {
 		case o.err != nil:
 			return o.err
@@ -100,6 +102,7 @@ func (r *run) readCredentials(ctx context.Context, o *object) error {
 		}
 		wait, _ := b.next(r.e, isLag, nil)
 		b.lag = 0
+		waited += wait
 		if err := r.pause(ctx, o, wait); err != nil {
 			return o.problem(Unknown, string(opRead), err)
 		}
@@ -176,6 +179,9 @@ func labelled(name, label string) string {
 	}
 	return clip(name, 90-1-len(label)) + " " + label
 }
+
+// labelForm is a label at the end of a name, as only we give it.
+var labelForm = regexp.MustCompile(`(^| )` + labelPrefix + `[0-9a-f]{20}$`)
 
 func hasLabel(displayName, label string) bool { return strings.HasSuffix(displayName, label) }
 
@@ -404,7 +410,7 @@ func (r *run) removeCredential(ctx context.Context, o *object, c appaccess.Crede
 		}
 		s.model()
 	}
-	if !known {
+	if s == nil && !known {
 		return nil
 	}
 	o.forgetCredential(c.KeyID)
@@ -422,20 +428,20 @@ func (r *run) removalOf(ctx context.Context, o *object, c appaccess.Credential) 
 	case appaccess.SecretCredential:
 		for _, p := range o.app.Passwords {
 			if p.KeyID == c.KeyID {
-				return r.secretRemoval(o, p, "secret "+c.KeyID), strings.Contains(p.DisplayName, labelPrefix)
+				return r.secretRemoval(o, p, "secret "+c.KeyID), labelForm.MatchString(p.DisplayName)
 			}
 		}
 	case appaccess.CertificateCredential:
 		for i, k := range o.app.Keys {
 			if k.KeyID == c.KeyID {
-				return r.keyRemoval(o, i, "certificate "+c.KeyID), strings.Contains(k.DisplayName, labelPrefix)
+				return r.keyRemoval(o, i, "certificate "+c.KeyID), labelForm.MatchString(k.DisplayName)
 			}
 		}
 	case appaccess.FederatedCredential:
 		r.listFederated(ctx, o)
 		for i, f := range o.federated {
 			if f.ID == c.KeyID {
-				return r.federatedRemoval(o, i, "federated credential "+f.Name), strings.Contains(f.Name, labelPrefix)
+				return r.federatedRemoval(o, i, "federated credential "+f.Name), labelForm.MatchString(f.Name)
 			}
 		}
 	}

@@ -70,12 +70,47 @@ func TestRotation(t *testing.T) {
 func TestForeignCredentialIsNotRemoved(t *testing.T) {
 	t.Parallel()
 	h := newHands(t, starter())
-	_, err := h.tenant.AddSecret(h.applied.Applications["c1"].AppID, "theirs")
-	require.NoError(t, err)
-	key := h.app("application", "c1").Passwords[0].KeyID
-	err = h.engine().RemoveCredential(t.Context(), "c1", appaccess.Credential{Kind: appaccess.SecretCredential, KeyID: key})
-	assert.ErrorIs(t, err, provision.ErrNotOurs)
-	assert.Len(t, h.app("application", "c1").Passwords, 1)
+	// Only a whole label at the end of the name is ours.
+	names := []string{"theirs", "entragate-ci", "entragate-0123456789abcdef0123 theirs", "my-entragate-0123456789abcdef0123"}
+	for _, name := range names {
+		_, err := h.tenant.AddSecret(h.applied.Applications["c1"].AppID, name)
+		require.NoError(t, err)
+	}
+	for _, p := range h.app("application", "c1").Passwords {
+		err := h.engine().RemoveCredential(t.Context(), "c1", appaccess.Credential{Kind: appaccess.SecretCredential, KeyID: p.KeyID})
+		assert.ErrorIs(t, err, provision.ErrNotOurs, p.DisplayName)
+	}
+	assert.Len(t, h.app("application", "c1").Passwords, len(names))
+}
+
+// TestCredentialsOfALostStore: what an earlier store of ours recorded is known
+// by its label and can be removed, and a lagging replica does not bring it back.
+func TestCredentialsOfALostStore(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(10) {
+		w := newWorld(t, entratest.Config{Seed: seed})
+		w.apply(starter())
+		request := func(op string) appaccess.CredentialRequest {
+			return appaccess.CredentialRequest{OperationID: op, Kind: appaccess.CertificateCredential, Name: "agent", CertificatePEM: certificate(t, w.clock.now())}
+		}
+		old, err := w.engine().AddCredential(t.Context(), "c1", request("old"))
+		require.NoError(t, err)
+		secret, err := w.engine().AddCredential(t.Context(), "c1", newVault().request("old"))
+		require.NoError(t, err)
+		w.store = newStore()
+		w.apply(starter())
+		w.settle()
+		w.tenant.SetLag(entratest.Lag{Min: time.Second, Max: 50 * time.Second})
+
+		require.NoError(t, w.engine().RemoveCredential(t.Context(), "c1", secret))
+		require.NoError(t, w.engine().RemoveCredential(t.Context(), "c1", old))
+		made, err := w.engine().AddCredential(t.Context(), "c1", request("new"))
+		require.NoError(t, err, "seed %d", seed)
+		app := w.app("application", "c1")
+		assert.Empty(t, app.Passwords)
+		require.Len(t, app.Keys, 1, "seed %d", seed)
+		assert.NotEqual(t, old.KeyID, made.KeyID)
+	}
 }
 
 // TestNotDelivered: a secret that could not be handed over is removed, and the

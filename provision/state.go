@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/entragate/entragate/appaccess"
 )
@@ -34,13 +35,15 @@ func (r *run) look(ctx context.Context, objects []*object) error {
 // settle reads those again that a lagging replica may have shown wrongly.
 func (r *run) settle(ctx context.Context, objects []*object) {
 	var b backoff
+	waited := time.Duration(0)
 	for try := 0; ctx.Err() == nil; try++ {
 		again := slices.DeleteFunc(slices.Clone(objects), func(o *object) bool { return !r.doubtful(o, try) })
-		if len(again) == 0 {
+		if len(again) == 0 || r.outwaited(waited, try) {
 			return
 		}
 		wait, _ := b.next(r.e, isLag, nil)
 		b.lag = 0 // it is each object's own time that bounds this
+		waited += wait
 		for _, o := range again {
 			r.report(appaccess.Progress{Object: o.name, Step: "confirm what was read", Attempt: try + 1, Wait: wait})
 		}
@@ -52,6 +55,12 @@ func (r *run) settle(ctx context.Context, objects []*object) {
 		}
 		r.read(ctx, again)
 	}
+}
+
+// outwaited ends a wait for an object's time that does not come, because the
+// clock was set back meanwhile.
+func (r *run) outwaited(waited time.Duration, tries int) bool {
+	return waited > r.e.cfg.LagBudget && tries >= confirmations
 }
 
 // doubtful reports whether what was read of an object is to be read again.

@@ -265,6 +265,9 @@ func parsePath(raw []string, failed *graphError) ([]segment, *graphError) {
 	if failed != nil {
 		return nil, failed
 	}
+	if len(raw) == 0 {
+		return nil, refuse(http.StatusBadRequest, "BadRequest", "Resource not found for the segment ''.")
+	}
 	var path []segment
 	for _, r := range raw {
 		s, err := url.PathUnescape(r)

@@ -375,6 +375,11 @@ func TestBodies(t *testing.T) {
 
 func TestNotImitated(t *testing.T) {
 	t.Parallel()
+	bare := newRaw(t, entratest.Config{})
+	for _, version := range []string{"/v1.0", "/v1.0/", "/beta", "/beta/"} {
+		status, _ := bare.send("GET", bare.BaseURL()+version, nil)
+		assert.Contains(t, []int{400, 501}, status, version)
+	}
 	r := newRaw(t, entratest.Config{})
 	a := r.app(object{})
 	for _, p := range []string{"/users", "/groups", "/me", path(a) + "/extensionProperties", "/directory/administrativeUnits", "/policies/x"} {

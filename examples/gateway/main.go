@@ -1,0 +1,123 @@
+// Command gateway guards APIs that run elsewhere, as API Management's gateway
+// does: the gate in managed mode over the store that a portal or a program of
+// yours works on, and a reverse proxy to each API's service URL. It takes its
+// configuration from the environment:
+//
+//	AZURE_TENANT_ID       the tenant
+//	AZURE_AUTHORITY_HOST  another login host than Entra's public cloud, with or without the tenant
+//	ENTRAGATE_DB          the SQLite file of the store; default entragate.db
+//	PUBLIC_URL            where callers reach the gateway, for the metadata that challenges name; may be empty
+//	ADDR                  where to listen; default localhost:8080
+//
+// A request to {API path}/rest goes to {service URL}/rest. Credentials stay
+// here: the API gets the caller in headers that nobody else can set
+// (Entragate-Product, -Client, -Subscription, -Owner). An API must take
+// requests from the gateway only. Put TLS in front.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/sqlite"
+	"github.com/entragate/entragate/middleware"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(ctx, os.Getenv, log, nil); err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run serves until the context ends. listening, if not nil, is told where.
+func run(ctx context.Context, getenv func(string) string, log *slog.Logger, listening func(net.Addr)) error {
+	store, err := sqlite.Open(ctx, or(getenv("ENTRAGATE_DB"), "entragate.db"))
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	gateway, err := open(ctx, store, middleware.Config{
+		Tenants:   []string{getenv("AZURE_TENANT_ID")},
+		Authority: strings.TrimSuffix(strings.TrimSuffix(getenv("AZURE_AUTHORITY_HOST"), "/"), "/"+getenv("AZURE_TENANT_ID")),
+		Resource:  getenv("PUBLIC_URL"),
+		Logger:    log,
+	})
+	if err != nil {
+		return err
+	}
+	defer gateway.close()
+	listener, err := net.Listen("tcp", or(getenv("ADDR"), "localhost:8080"))
+	if err != nil {
+		return err
+	}
+	if listening != nil {
+		listening(listener.Addr())
+	}
+	server := &http.Server{Handler: gateway, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		<-ctx.Done()
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(wait)
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// gateway is the whole as a handler.
+type gateway struct {
+	http.Handler
+	catalog *appaccess.Catalog
+	gate    *middleware.Gate
+}
+
+func open(ctx context.Context, store appaccess.Store, config middleware.Config) (*gateway, error) {
+	catalog, err := appaccess.NewCatalog(ctx, appaccess.CatalogConfig{Store: store, Logger: config.Logger})
+	if err != nil {
+		return nil, err
+	}
+	config.Catalog = catalog
+	config.RemoveCredentials = true // they are the gateway's, not the API's
+	config.RedactKeyQuery = true
+	gate, err := middleware.New(config)
+	if err != nil {
+		return nil, errors.Join(err, catalog.Close())
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /.well-known/oauth-protected-resource", gate.Metadata())
+	mux.Handle("GET /.well-known/ready", gate.ReadyHandler())
+	guarded := gate.Wrap(newProxy(catalog, config.Logger))
+	return &gateway{catalog: catalog, gate: gate, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r) // no mux in between: it would answer odd paths itself
+	})}, nil
+}
+
+func (g *gateway) close() { _ = errors.Join(g.gate.Close(), g.catalog.Close()) }
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/sqlite"
+	"github.com/entragate/entragate/middleware"
+	"github.com/entragate/entragate/provision/entratest"
+)
+
+// api is a service that tells what reached it.
+func api(t *testing.T) *httptest.Server {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s auth=%q key=%q product=%q subscription=%q client=%q", r.Method, r.RequestURI,
+			r.Header.Get("Authorization"), r.Header.Get("Ocp-Apim-Subscription-Key"), r.Header.Get(productHeader), r.Header.Get(subscriptionHeader), r.Header.Get(clientHeader))
+	}))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func TestGateway(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	manager := appaccess.Manager("test")
+	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "gateway.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, store.Close()) })
+	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store})
+	require.NoError(t, err)
+	backend := api(t)
+	for _, req := range []appaccess.APIRequest{
+		{ID: "orders", Name: "Orders", Path: "/orders", ServiceURL: backend.URL + "/v2"}, {ID: "bare", Name: "Bare", Path: "/bare"}, {ID: "dead", Name: "Dead", Path: "/dead", ServiceURL: "http://127.0.0.1:1"},
+	} {
+		_, err = service.CreateAPI(ctx, manager, req)
+		require.NoError(t, err)
+	}
+	_, err = service.CreateProduct(ctx, manager, appaccess.ProductRequest{ID: "shop", Name: "Shop", Access: appaccess.Access{Key: true}, APIs: []string{"orders", "bare", "dead"}, Published: true})
+	require.NoError(t, err)
+	issued, err := service.CreateSubscription(ctx, manager, appaccess.SubscriptionRequest{ID: "sub", Name: "Sub", Scope: appaccess.ProductScope("shop")})
+	require.NoError(t, err)
+
+	tenant, err := entratest.New(entratest.Config{})
+	require.NoError(t, err)
+	g, err := open(ctx, store, middleware.Config{
+		Tenants: []string{tenant.ID()}, Authority: tenant.BaseURL(), HTTPClient: &http.Client{Transport: tenant.Transport()},
+		Resource: "https://api.example.com",
+	})
+	require.NoError(t, err)
+	t.Cleanup(g.close)
+	get := func(path string, header ...string) (int, string) {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	key := []string{"Ocp-Apim-Subscription-Key", issued.Primary.Reveal()}
+	eventually := func(status int, path string, header ...string) {
+		t.Helper()
+		assert.Eventually(t, func() bool { got, _ := get(path, header...); return got == status }, 20*time.Second, 10*time.Millisecond)
+	}
+
+	eventually(200, "/orders", key...)
+	eventually(200, "/.well-known/ready")
+	status, body := get("/orders/7%20a/b?x=1&y=%2f", append(key, "Authorization", "Bearer x", productHeader, "forged", clientHeader, "forged")...)
+	assert.Equal(t, 200, status)
+	assert.Equal(t, `GET /v2/7%20a/b?x=1&y=%2f auth="" key="" product="shop" subscription="sub" client=""`, body)
+	_, body = get("/orders?a=1&subscription-key=" + url.QueryEscape(key[1]))
+	assert.Contains(t, body, "GET /v2?a=1 auth")
+	for path, want := range map[string]int{"/orders": 401, "/other": 404, "/orders/../bare": 400, "/.well-known/oauth-protected-resource": 200, "/.well-known/x": 404} {
+		status, body := get(path)
+		assert.Equal(t, want, status, "%s: %s", path, body)
+	}
+	for _, path := range []string{"/bare", "/dead"} {
+		status, _ = get(path, key...)
+		assert.Equal(t, 502, status, path)
+	}
+	_, err = service.SetSubscriptionState(ctx, manager, "sub", appaccess.SubscriptionSuspended)
+	require.NoError(t, err)
+	eventually(401, "/orders", key...)
+}
+
+// main's own way, from the environment to the end.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"ENTRAGATE_DB": filepath.Join(t.TempDir(), "x.db"), "ADDR": "127.0.0.1:0", "AZURE_AUTHORITY_HOST": "http://127.0.0.1:1"}
+	log := slog.New(slog.DiscardHandler)
+	getenv := func(k string) string { return env[k] }
+	assert.ErrorContains(t, run(t.Context(), getenv, log, nil), "Tenants")
+	env["AZURE_TENANT_ID"] = entratest.DefaultTenantID
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- run(ctx, getenv, log, func(net.Addr) { stop() }) }()
+	assert.NoError(t, <-ended)
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
+)
+
+// proxy hands what the gate let pass on to the service URL of its API.
+type proxy struct {
+	catalog *appaccess.Catalog
+	reverse *httputil.ReverseProxy
+}
+
+// callerHeaders are what an API learns of its caller.
+const (
+	productHeader      = "Entragate-Product"
+	clientHeader       = "Entragate-Client"
+	subscriptionHeader = "Entragate-Subscription"
+	ownerHeader        = "Entragate-Owner"
+)
+
+func newProxy(catalog *appaccess.Catalog, log *slog.Logger) *proxy {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &proxy{catalog: catalog}
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite: p.rewrite,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.WarnContext(r.Context(), "the API cannot be reached", "error", err)
+			answer(w, http.StatusBadGateway, "The API cannot be reached.")
+		},
+	}
+	return p
+}
+
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.target(r) == nil {
+		answer(w, http.StatusBadGateway, "The API has no service URL.")
+		return
+	}
+	p.reverse.ServeHTTP(w, r)
+}
+
+func answer(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{ "statusCode": 502, "message": "` + message + `" }`))
+}
+
+// target is where a request goes: nil if its API has no service URL, or is
+// gone since the gate looked.
+func (p *proxy) target(r *http.Request) *url.URL {
+	s := p.catalog.Snapshot()
+	if s == nil {
+		return nil
+	}
+	api := s.Match(r.URL.Path)
+	if api == nil || api.ServiceURL == "" {
+		return nil
+	}
+	u, err := url.Parse(api.ServiceURL)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	// The gate refused paths that read differently once decoded.
+	rest := strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(api.Path, "/"))
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/")+rest, ""
+	u.RawQuery = r.URL.RawQuery
+	return u
+}
+
+func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
+	if u := p.target(pr.In); u != nil {
+		pr.Out.URL = u
+	}
+	pr.Out.Host = ""
+	pr.SetXForwarded()
+	caller, ok := middleware.PrincipalFrom(pr.In.Context())
+	if !ok {
+		caller = &middleware.Principal{}
+	}
+	for name, value := range map[string]string{
+		productHeader: caller.Product, clientHeader: caller.ClientID,
+		subscriptionHeader: caller.SubscriptionID, ownerHeader: caller.OwnerID,
+	} {
+		pr.Out.Header.Del(name) // a caller's own is a lie
+		if value != "" {
+			pr.Out.Header.Set(name, value)
+		}
+	}
+}

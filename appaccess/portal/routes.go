@@ -83,6 +83,7 @@ func (p *Portal) managerPages() map[string]action {
 		"GET /users/{id}/delete":                  p.userDelete,
 		"POST /users/{id}/delete":                 p.userDeleted,
 		"GET /audit":                              p.auditTrail,
+		"GET /audit/export":                       p.auditExport,
 		"GET /entra":                              p.entraState,
 		"GET /entra/preview":                      p.entraPreview,
 		"POST /entra/apply":                       p.entraApply,

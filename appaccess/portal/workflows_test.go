@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"math/big"
 	"net/http"
@@ -141,6 +142,14 @@ func TestMarksOfTime(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, m.get("/audit?from=yesterday").Status)
 	has(t, m.get("/audit?from=2026-11-23&to=2026-11-23&action=application.register"), "Web shop")
 	has(t, m.get("/audit?from=2026-11-24&action=application.register"), "Nothing matches")
+
+	file := m.get("/audit/export?action=application.register")
+	assert.Equal(t, http.StatusOK, file.Status)
+	assert.Contains(t, file.Header.Get("Content-Disposition"), "attachment; filename=\"audit-")
+	var record appaccess.AuditRecord
+	require.NoError(t, json.Unmarshal([]byte(file.Body), &record), "one record, one line")
+	assert.Equal(t, "shop", record.Object)
+	assert.Equal(t, http.StatusForbidden, a.get("/audit/export").Status)
 }
 
 // Entra away: what can be shown is shown, what was stored is said to be, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,13 +54,13 @@ func newStatic(c *Config) *static {
 	products := make([]appaccess.Product, len(c.Products))
 	for i, p := range c.Products {
 		products[i] = appaccess.Product{
-			ID: p.ID, Name: p.ID, State: appaccess.Published, Suspended: p.Suspended, APIs: p.APIs,
+			ID: p.ID, Name: p.ID, State: appaccess.Published, Suspended: p.Suspended, APIs: slices.Clone(p.APIs),
 			Access: appaccess.Access{Token: len(p.Audiences) > 0, Key: p.Keys},
 			Entra:  appaccess.ProductApplication{Role: p.Role},
 		}
 	}
 	s := &static{keys: map[[32]byte]staticKey{}}
-	s.snapshot = appaccess.NewSnapshot(1, products, append([]appaccess.API(nil), c.APIs...))
+	s.snapshot = appaccess.NewSnapshot(1, products, slices.Clone(c.APIs))
 	for _, sub := range c.Subscriptions {
 		state := appaccess.KeyState{
 			SubscriptionID: sub.ID, Name: sub.Name, OwnerID: sub.OwnerID, Scope: sub.Scope, Expires: sub.Expires,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +28,7 @@ type Gate struct {
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
+	closing sync.Once
 }
 
 // New checks a configuration and makes a Gate. It begins to fetch the signing
@@ -41,8 +43,9 @@ func New(c Config) (*Gate, error) {
 	if !g.managed {
 		g.catalog = newStatic(&c)
 		g.statics = map[string]*Product{}
-		for i := range c.Products {
-			g.statics[c.Products[i].ID] = &c.Products[i]
+		for _, p := range c.Products {
+			p.Audiences = slices.Clone(p.Audiences)
+			g.statics[p.ID] = &p
 		}
 	}
 	g.uses = newUses(g.catalog)
@@ -61,9 +64,13 @@ func New(c Config) (*Gate, error) {
 // Close stops what the gate runs and waits for it. Afterwards the gate still
 // decides, with the keys that it has.
 func (g *Gate) Close() error {
-	g.stop()
-	g.running.Wait()
-	return g.observer.close()
+	var err error
+	g.closing.Do(func() {
+		g.stop()
+		g.running.Wait()
+		err = g.observer.close()
+	})
+	return err
 }
 
 // Product guards a handler with one product: its audience, its role, its

@@ -18,6 +18,7 @@ const (
 	maxKeySetBytes = 1 << 20
 	firstRetry     = time.Second
 	lastRetry      = 30 * time.Second
+	maxWaiting     = 1024 // requests that wait for one tenant's keys
 )
 
 // keySource keeps the signing keys of one tenant. One goroutine fetches, at
@@ -33,8 +34,9 @@ type keySource struct {
 	wait     time.Duration // of one request for a fetch
 	observed func(keySet *keySet, changed bool, err error)
 
-	set  atomic.Pointer[keySet]
-	kick chan struct{}
+	set     atomic.Pointer[keySet]
+	kick    chan struct{}
+	waiting atomic.Int32
 
 	mu       sync.Mutex
 	flight   chan struct{} // closed at the end of the fetch under way; nil if none is
@@ -81,6 +83,10 @@ var (
 func (s *keySource) find(ctx context.Context, kid string) (*keySet, *signingKey, error) {
 	if set, key := s.lookup(kid); key != nil {
 		return set, key, nil
+	}
+	defer s.waiting.Add(-1)
+	if s.waiting.Add(1) > maxWaiting {
+		return nil, nil, errKeysUnavailable
 	}
 	timer := time.NewTimer(s.wait)
 	defer timer.Stop()

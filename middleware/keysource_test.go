@@ -215,6 +215,37 @@ func TestCancelledRequests(t *testing.T) {
 	})
 }
 
+// While the provider hangs, only so many requests wait for it; the others are
+// told at once to come back.
+func TestWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEntra()
+		e.hold = make(chan struct{})
+		g := open(t, config(e))
+		h := g.Product("starter")(echo)
+		token := mint(t, claims(nil))
+		var wg sync.WaitGroup
+		var waited, passed atomic.Int32
+		start := time.Now()
+		for range 1500 {
+			wg.Go(func() {
+				if call(h, token).Code == 200 {
+					passed.Add(1)
+				}
+				if time.Since(start) > 0 {
+					waited.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		close(e.hold)
+		wg.Wait()
+		assert.Equal(t, []int32{1024, 1024}, []int32{waited.Load(), passed.Load()})
+	})
+}
+
 // Whatever a provider answers instead of keys, the known ones stay.
 func TestBadAnswersChangeNothing(t *testing.T) {
 	t.Parallel()

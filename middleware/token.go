@@ -1,18 +1,12 @@
 package middleware
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"io"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -86,19 +80,6 @@ var (
 	errClaimsJSON = &malformed{"claims", "one JSON object of at most 100 members, UTF-8, no name twice"}
 )
 
-// parse decodes a compact JWT strictly, before any cryptography: exact names
-// and types, no duplicates, bounded size, number and depth. It checks the
-// header's rules, and no claim's value.
-func parse(raw string, algorithms ...string) (*token, *malformed) {
-	c, err := split(raw)
-	if err != nil {
-		return nil, err
-	}
-	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
-	return d.decode(&c, algorithms, nil)
-}
-
 // compact is the three parts of a token.
 type compact struct{ header, claims, signature, signed string }
 
@@ -129,7 +110,9 @@ func split(raw string) (compact, *malformed) {
 // signed have it in common, so that it need not be decoded each time.
 type knownHeader struct{ raw, alg, kid string }
 
-// decode decodes the parts; known may be nil.
+// decode decodes the parts strictly, before any cryptography: exact names and
+// types, no duplicates, bounded size, number and depth. It checks the header's
+// rules, and no claim's value. known may be nil.
 func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*token, *malformed) {
 	t := &token{signed: c.signed}
 	if known != nil && known.raw == c.header {
@@ -148,183 +131,6 @@ func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*
 		return nil, errEncoding
 	}
 	return t, nil
-}
-
-var strictBase64 = base64.RawURLEncoding.Strict()
-
-// decoder holds the buffers of one decode.
-type decoder struct {
-	encoded []byte
-	part    []byte // the same, decoded
-	text    string // the same, immutable: what a token's strings are parts of
-	in      bytes.Buffer
-	json    *jsontext.Decoder
-}
-
-var decoders = sync.Pool{New: func() any {
-	return &decoder{part: make([]byte, 0, maxClaims), json: jsontext.NewDecoder(new(bytes.Buffer))}
-}}
-
-// hash is the SHA-256 of a whole token, without a copy of it for each.
-func (d *decoder) hash(raw string) [32]byte {
-	d.encoded = append(d.encoded[:0], raw...)
-	return sha256.Sum256(d.encoded)
-}
-
-// open decodes a part and begins its object. The error is nil, errEncoding or
-// the one given.
-func (d *decoder) open(part string, invalid *malformed) *malformed {
-	var err error
-	d.encoded = append(d.encoded[:0], part...)
-	if d.part, err = strictBase64.AppendDecode(d.part[:0], d.encoded); err != nil {
-		return errEncoding
-	}
-	// Counting colons costs nothing, counting members a little.
-	if bytes.Count(d.part, colon) > maxMembers && members(d.part) > maxMembers {
-		return invalid
-	}
-	d.text = string(d.part)
-	d.in = *bytes.NewBuffer(d.part)
-	d.json.Reset(&d.in, jsontext.AllowDuplicateNames(false), jsontext.AllowInvalidUTF8(false))
-	if tok, err := d.json.ReadToken(); err != nil || tok.Kind() != '{' {
-		return invalid
-	}
-	return nil
-}
-
-var colon = []byte{':'}
-
-// members counts the members of all objects in JSON text, without decoding it.
-func members(text []byte) int {
-	n, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case c == ':' && !quoted:
-			n++
-		}
-	}
-	return n
-}
-
-// skip passes over a value that is not looked at, unless it is too deep.
-func (d *decoder) skip() error {
-	outer := d.json.StackDepth()
-	for {
-		if d.json.StackDepth()-outer > maxDepth {
-			return errDepth
-		}
-		switch d.json.PeekKind() {
-		case '{', '[', '}', ']':
-			if _, err := d.json.ReadToken(); err != nil {
-				return err
-			}
-		default:
-			if err := d.json.SkipValue(); err != nil {
-				return err
-			}
-		}
-		if d.json.StackDepth() == outer {
-			return nil
-		}
-	}
-}
-
-var errDepth = errors.New("depth")
-
-// next reads the next member's name, or reports the end of the object and of
-// the text.
-func (d *decoder) next() (name string, more bool, err error) {
-	if d.json.PeekKind() != '}' {
-		name, err = d.str()
-		return name, true, err
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return "", false, err
-	}
-	if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {
-		return "", false, errTrailing
-	}
-	return "", false, nil
-}
-
-var errTrailing = errors.New("text after the object")
-
-// value reads a value as it stands.
-func (d *decoder) value() (string, error) {
-	v, err := d.json.ReadValue()
-	if err != nil {
-		return "", err
-	}
-	end := int(d.json.InputOffset())
-	return d.text[end-len(v) : end], nil
-}
-
-var errType = errors.New("type")
-
-// str reads a string.
-func (d *decoder) str() (string, error) {
-	v, err := d.value()
-	if err != nil {
-		return "", err
-	}
-	if v[0] != '"' {
-		return "", errType
-	}
-	if strings.IndexByte(v, '\\') < 0 {
-		return v[1 : len(v)-1], nil
-	}
-	out, err := jsontext.AppendUnquote(nil, v)
-	return string(out), err
-}
-
-// strs reads an array of strings.
-func (d *decoder) strs() ([]string, error) {
-	if d.json.PeekKind() != '[' {
-		return nil, errType
-	}
-	if _, err := d.json.ReadToken(); err != nil {
-		return nil, err
-	}
-	out := make([]string, 0, 4)
-	for d.json.PeekKind() != ']' {
-		s, err := d.str()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s)
-	}
-	_, err := d.json.ReadToken()
-	return out, err
-}
-
-// audience reads a string or an array of strings (RFC 7519, 4.1.3).
-func (d *decoder) audience() ([]string, error) {
-	if d.json.PeekKind() == '[' {
-		return d.strs()
-	}
-	s, err := d.str()
-	return []string{s}, err
-}
-
-// lastSecond is the end of the year 9999.
-const lastSecond = 253402300799
-
-// seconds reads a NumericDate: here a whole number of seconds from 1970 to
-// 9999, as Entra writes it.
-func (d *decoder) seconds() (int64, error) {
-	v, err := d.value()
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 1 || n > lastSecond {
-		return 0, errType
-	}
-	return n, nil
 }
 
 // header decodes the JOSE header (RFC 7515, 4.1). Members that change how a

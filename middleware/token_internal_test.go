@@ -20,6 +20,17 @@ func compactOf(header, claims string) string {
 	return e.EncodeToString([]byte(header)) + "." + e.EncodeToString([]byte(claims)) + "." + e.EncodeToString([]byte("signature"))
 }
 
+// parse decodes a whole token.
+func parse(raw string, algorithms ...string) (*token, *malformed) {
+	c, bad := split(raw)
+	if bad != nil {
+		return nil, bad
+	}
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	return d.decode(&c, algorithms, nil)
+}
+
 func TestParse(t *testing.T) {
 	t.Parallel()
 	tok, bad := parse(compactOf(`{"alg":"RS256","x5t":"a","kid":"k\u0031","typ":"at+jwt","n":{"a":[1,{"b":null}]}}`,

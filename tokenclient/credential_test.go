@@ -2,6 +2,7 @@ package tokenclient_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,7 +149,14 @@ func TestCertificateAssertion(t *testing.T) {
 			require.NoError(t, err)
 			sum := sha256.Sum256(leaf.Raw)
 			assert.Equal(t, base64.RawURLEncoding.EncodeToString(sum[:]), parsed.Header["x5t#S256"])
-			assert.NotEmpty(t, parsed.Claims.(jwt.MapClaims)["jti"])
+			claims := parsed.Claims.(jwt.MapClaims)
+			assert.NotEmpty(t, claims["jti"])
+			assert.LessOrEqual(t, claims["exp"].(float64)-claims["nbf"].(float64), (10 * time.Minute).Seconds(), "Entra's advice")
+			if !rs256 { // RFC 7518 section 3.5: the salt is as long as the hash, which jwt does not check
+				digest := sha256.Sum256([]byte(parsed.Raw[:strings.LastIndex(parsed.Raw, ".")]))
+				assert.NoError(t, rsa.VerifyPSS(&key.PublicKey, crypto.SHA256, digest[:], parsed.Signature,
+					&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}))
+			}
 		})
 	}
 }
@@ -172,12 +181,15 @@ func TestCertificateFileRotates(t *testing.T) {
 	second := write(path)
 	clk.advance(time.Hour)
 	mustToken(t, s)
+	ids := map[any]bool{}
 	for i, leaf := range []*x509.Certificate{first, second} {
 		sum := sha256.Sum256(leaf.Raw)
 		parsed, _, err := jwt.NewParser().ParseUnverified(e.form(i+1).Get("client_assertion"), jwt.MapClaims{})
 		require.NoError(t, err)
 		assert.Equal(t, base64.RawURLEncoding.EncodeToString(sum[:]), parsed.Header["x5t#S256"])
+		ids[parsed.Claims.(jwt.MapClaims)["jti"]] = true
 	}
+	assert.Len(t, ids, 2)
 }
 
 func TestAssertionFileAndFunc(t *testing.T) {

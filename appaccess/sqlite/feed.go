@@ -23,7 +23,7 @@ func (s *Store) Changes(ctx context.Context, after appaccess.Revision) iter.Seq2
 			woken := s.nextCommit()
 			batch, err := s.changesAfter(ctx, after)
 			if err == nil && len(batch) == 0 {
-				err = wait(ctx, woken)
+				err = wait(ctx, woken, pollInterval)
 			}
 			if err != nil {
 				if s.quit.Err() != nil {
@@ -42,8 +42,10 @@ func (s *Store) Changes(ctx context.Context, after appaccess.Revision) iter.Seq2
 	}
 }
 
-func wait(ctx context.Context, woken <-chan struct{}) error {
-	timer := time.NewTimer(pollInterval)
+func pause(ctx context.Context, d time.Duration) error { return wait(ctx, nil, d) }
+
+func wait(ctx context.Context, woken <-chan struct{}, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-woken:
@@ -64,7 +66,7 @@ func (s *Store) changesAfter(ctx context.Context, after appaccess.Revision) ([]a
 		return nil, err
 	}
 	defer leave()
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := begin(ctx, s.read, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, failure(ctx, err)
 	}

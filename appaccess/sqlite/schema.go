@@ -47,7 +47,7 @@ CREATE INDEX changes_revision ON changes (revision);
 // migrate brings the file to the newest version. Processes that start together
 // take turns. A newer version is left as it is.
 func migrate(ctx context.Context, db *sql.DB) error {
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := begin(ctx, db, nil)
 	if err != nil {
 		return failure(ctx, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -90,13 +91,16 @@ func (s *Store) open(ctx context.Context, path string) error {
 	return nil
 }
 
-const readers = 8
+const (
+	readers     = 8
+	busyTimeout = 30 * time.Second
+)
 
 // dsn carries the pragmas, so that every connection of a pool has them. The
 // driver ends a wait for a lock early when its context ends.
 func dsn(path string, readOnly bool) string {
 	q := url.Values{"_pragma": {
-		"busy_timeout(30000)",
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)",
 		"journal_size_limit(67108864)",
@@ -117,7 +121,7 @@ func (s *Store) View(ctx context.Context, fn func(appaccess.Reader) error) error
 		return err
 	}
 	defer leave()
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := begin(ctx, s.read, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return failure(ctx, err)
 	}
@@ -137,7 +141,7 @@ func (s *Store) Update(ctx context.Context, fn func(appaccess.Writer) error) (ap
 		return 0, err
 	}
 	defer leave()
-	tx, err := s.write.BeginTx(ctx, nil)
+	tx, err := begin(ctx, s.write, nil)
 	if err != nil {
 		return 0, failure(ctx, err)
 	}
@@ -165,6 +169,24 @@ func (s *Store) Update(ctx context.Context, fn func(appaccess.Writer) error) (ap
 	s.wake()
 	return base + 1, nil
 }
+
+// begin begins a transaction. SQLite waits for locks by itself, but not while a
+// connection is made: when another is just turning a new file to WAL, or is the
+// last one to close it, the file is busy at once.
+func begin(ctx context.Context, db *sql.DB, options *sql.TxOptions) (*sql.Tx, error) {
+	for start := time.Now(); ; {
+		tx, err := db.BeginTx(ctx, options)
+		e := new(sqlite.Error)
+		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(start) > busyTimeout {
+			return tx, err
+		}
+		if err := pause(ctx, busyPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+const busyPause = 5 * time.Millisecond
 
 // Close implements [appaccess.Store]. Running Views and Updates are waited for,
 // running Changes are ended. Calling it again does nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -254,6 +255,11 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 			go func() { closed <- s.Close() }()
 			for s.View(t.Context(), func(appaccess.Reader) error { return nil }) == nil { // until Close has begun
 			}
+			for range 100 { // time for it to end, if it does not wait
+				runtime.Gosched()
+				require.Error(t, s.View(t.Context(), func(appaccess.Reader) error { return nil }))
+			}
+			require.Empty(t, closed, "it did not wait")
 			return w.Put(rec("a"))
 		})
 		require.NoError(t, err)

@@ -19,11 +19,11 @@ type CatalogConfig struct {
 	Store Store // required; the Catalog does not close it
 
 	// Clients and Keys bound the client applications and the subscription keys
-	// that are remembered: 32,768 each if zero. One takes about 1 KiB.
+	// that are remembered: 16,384 each if zero. One takes about 1 KiB.
 	Clients int
 	Keys    int
 	// Unknown bounds, apart from those, the client IDs and the keys that are
-	// remembered as unknown: 16,384 each if zero.
+	// remembered as unknown: 8,192 each if zero.
 	Unknown int
 
 	// StaleFor is a choice between availability and revocation: how long
@@ -118,10 +118,10 @@ func NewCatalog(ctx context.Context, config CatalogConfig) (*Catalog, error) {
 	}
 	c.uses.interval = orDefault(config.UseInterval, time.Minute)
 	seed := maphash.MakeSeed()
-	unknown := orDefault(config.Unknown, 16384)
-	c.clients.init(c, orDefault(config.Clients, 32768), unknown,
+	unknown := orDefault(config.Unknown, 8192)
+	c.clients.init(c, orDefault(config.Clients, 16384), unknown,
 		func(appID string) uint64 { return maphash.String(seed, appID) }, loadClient)
-	c.keys.init(c, orDefault(config.Keys, 32768), unknown,
+	c.keys.init(c, orDefault(config.Keys, 16384), unknown,
 		func(sum [32]byte) uint64 { return maphash.Bytes(seed, sum[:]) }, loadKey)
 
 	if err := c.readSnapshot(ctx); err != nil {

@@ -299,7 +299,7 @@ func replica(dsn string) error {
 func fill(ctx context.Context, c *appaccess.Catalog, n int) (asked int, err error) {
 	const workers = 8
 	errs := make(chan error, workers)
-	most := min(n, 65536)
+	most := min(n, 40_000)
 	for w := range workers {
 		go func() {
 			popular := zipf(n)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode"
 
@@ -237,6 +238,37 @@ func TestAnswersThatAreNone(t *testing.T) {
 		})
 	}
 }
+
+// The endpoint's answer is closed, read to its end or not.
+func TestAnswerIsClosed(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]io.Reader{
+		"whole": strings.NewReader("{}"), "huge": io.LimitReader(zeros{}, 8<<20), "broken": iotest.ErrReader(io.ErrUnexpectedEOF),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := &closing{}
+			clk := newClock()
+			c, err := tokenclient.New(tokenclient.Config{
+				TenantID: tenant, ClientID: clientID, Credential: tokenclient.Secret(password), Now: clk.Now, Sleep: clk.Sleep,
+				HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+					return &http.Response{StatusCode: 200, Body: struct {
+						io.Reader
+						io.Closer
+					}{content, body}}, nil
+				})},
+			})
+			require.NoError(t, err)
+			defer c.Close()
+			mustFail(t, c.Source(scope))
+			assert.True(t, body.closed.Load())
+		})
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // endless writes until nobody reads.
 func endless(w http.ResponseWriter) {

@@ -404,6 +404,10 @@ func TestSubscriptionKey(t *testing.T) {
 	assert.Equal(t, []string{"key-one", "key-two"}, got)
 	require.NoError(t, os.Remove(path))
 	require.ErrorIs(t, get(), os.ErrNotExist)
+	body := &closing{}
+	_, err = c.Post(a.URL, "text/plain", body)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	assert.True(t, body.closed.Load())
 	_, err = c.Get("https://elsewhere/")
 	require.ErrorIs(t, err, tokenclient.ErrNotAllowed)
 }

@@ -215,10 +215,13 @@ func (o *object) federatedOf(a Attempt) int {
 	return slices.IndexFunc(o.federated, func(f FederatedCredential) bool { return f.Name == a.Label })
 }
 
-// readFederated lists federated credentials where an attempt may have left one.
+// readFederated lists federated credentials where an attempt may have left one,
+// or where they are to be removed.
 func (r *run) readFederated(ctx context.Context, objects []*object) {
 	for _, o := range objects {
-		if slices.ContainsFunc(o.entry.Attempts, func(a Attempt) bool { return a.Kind == appaccess.FederatedCredential }) {
+		attempted := slices.ContainsFunc(o.entry.Attempts, func(a Attempt) bool { return a.Kind == appaccess.FederatedCredential })
+		stand := slices.ContainsFunc(o.entry.Credentials, func(c ManagedCredential) bool { return c.Kind == appaccess.FederatedCredential })
+		if attempted || stand && o.absent() {
 			r.listFederated(ctx, o)
 		}
 	}

@@ -398,7 +398,10 @@ func (r *run) secretRemoval(o *object, p Password, detail string) *step {
 // that we made it, out of Entra and then out of the journal.
 func (r *run) removeCredential(ctx context.Context, o *object, c appaccess.Credential) error {
 	known := slices.ContainsFunc(o.entry.Credentials, func(m ManagedCredential) bool { return m.KeyID == c.KeyID && c.KeyID != "" })
-	s, ours := r.removalOf(ctx, o, c)
+	if c.Kind == appaccess.FederatedCredential {
+		r.listFederated(ctx, o)
+	}
+	s, ours := r.removalOf(o, c)
 	switch {
 	case o.err != nil:
 		return o.err
@@ -423,7 +426,7 @@ func opRemoving(kind appaccess.CredentialKind) string {
 
 // removalOf is the step that removes a credential, if it stands, and whether
 // its label shows that we made it.
-func (r *run) removalOf(ctx context.Context, o *object, c appaccess.Credential) (*step, bool) {
+func (r *run) removalOf(o *object, c appaccess.Credential) (*step, bool) {
 	switch c.Kind {
 	case appaccess.SecretCredential:
 		for _, p := range o.app.Passwords {
@@ -438,7 +441,6 @@ func (r *run) removalOf(ctx context.Context, o *object, c appaccess.Credential) 
 			}
 		}
 	case appaccess.FederatedCredential:
-		r.listFederated(ctx, o)
 		for i, f := range o.federated {
 			if f.ID == c.KeyID {
 				return r.federatedRemoval(o, i, "federated credential "+f.Name), labelForm.MatchString(f.Name)

@@ -322,6 +322,71 @@ func TestQuickChangesOfMind(t *testing.T) {
 	}
 }
 
+// TestRemovalWithdrawsCredentials: what is wanted again is restored without the
+// credentials of before, and an adopted application is given back without ours,
+// enabled as it was.
+func TestRemovalWithdrawsCredentials(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, lag := range lags {
+		for _, adopted := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", adopted"}[adopted], func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, entratest.Config{})
+				want := starter()
+				if adopted {
+					old, err := w.tenant.AddApplication(entratest.App{Name: "Old client"})
+					require.NoError(t, err)
+					want.Applications[0].Adopt = old.AppID
+				}
+				applied := w.apply(want)
+				appID := applied.Applications["c1"].AppID
+				_, err := w.tenant.AddSecret(appID, "theirs")
+				require.NoError(t, err)
+				w.settle()
+				w.tenant.SetLag(lag)
+				e, v := w.engine(), newVault()
+				c, err := e.AddCredential(ctx, "c1", v.request("secret"))
+				require.NoError(t, err)
+				for _, req := range []appaccess.CredentialRequest{
+					v.request("another"),
+					{OperationID: "cert", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(t, w.clock.now())},
+					{OperationID: "fic", Kind: appaccess.FederatedCredential, Issuer: "https://issuer.example", Subject: "s"},
+				} {
+					_, err := e.AddCredential(ctx, "c1", req)
+					require.NoError(t, err)
+				}
+				want.Applications[0].Disabled = true
+				w.apply(want)
+
+				gone := appaccess.Wanted{Applications: []appaccess.WantedApplication{{ID: "c1", Absent: true}}}
+				w.apply(gone)
+				w.settle()
+				assert.Zero(t, w.writes(func() { w.apply(gone) }))
+				if adopted {
+					app := w.app("application", "c1")
+					require.NotNil(t, app)
+					assert.True(t, app.Enabled, "as it was")
+					assert.Empty(t, app.Grants)
+				}
+				want.Applications[0].Disabled = false
+				again := w.apply(want)
+				w.settle()
+				assert.Equal(t, appID, again.Applications["c1"].AppID)
+				assert.Empty(t, again.Lost)
+				app := w.app("application", "c1")
+				assert.Len(t, app.Passwords, 1, "theirs")
+				assert.Empty(t, append(app.Keys, app.Federated...))
+				assert.Error(t, w.token(appID, v.secrets[c.KeyID], again.Products["starter"].AppID))
+				for _, op := range []string{"a", "b"} {
+					_, err = e.AddCredential(ctx, "c1", v.request(op))
+					require.NoError(t, err, "there is room for two")
+				}
+			})
+		}
+	}
+}
+
 // TestRemovedAndWantedAgain restores the same application: its client ID and
 // name stay, and no second one is made.
 func TestRemovedAndWantedAgain(t *testing.T) {

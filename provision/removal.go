@@ -7,9 +7,9 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// nextRemoval removes an object: its grants, its service principal, then the
-// application, which Entra keeps for 30 days. An adopted application stays;
-// only what is ours in it goes.
+// nextRemoval removes an object: its grants, the credentials that we made, its
+// service principal, then the application, which Entra keeps for 30 days. An
+// adopted application stays; only what is ours in it goes.
 func (r *run) nextRemoval(o *object) *step {
 	if o.app == nil || o.ours() != nil {
 		return nil
@@ -18,6 +18,9 @@ func (r *run) nextRemoval(o *object) *step {
 		if s := r.nextRevocation(o); s != nil {
 			return s
 		}
+	}
+	if s := r.nextWithdrawal(o); s != nil {
+		return s
 	}
 	if o.entry.Adopted {
 		return r.nextRelease(o)
@@ -32,6 +35,34 @@ func (r *run) nextRemoval(o *object) *step {
 	}, func() { o.app = nil })
 }
 
+// nextWithdrawal removes the credentials that we made: the application may be
+// restored, for another owner even, and what opened it before must not.
+func (r *run) nextWithdrawal(o *object) *step {
+	if s := r.nextCleanUp(o); s != nil {
+		return s
+	}
+	for _, c := range o.entry.Credentials {
+		s, _ := r.removalOf(o, c.Credential)
+		if s == nil {
+			continue
+		}
+		write, model := s.run, s.model
+		s.run = func(ctx context.Context) error {
+			if err := write(ctx); err != nil {
+				return err
+			}
+			o.forgetCredential(c.KeyID)
+			return r.save(ctx, o)
+		}
+		s.model = func() {
+			model()
+			o.forgetCredential(c.KeyID)
+		}
+		return s
+	}
+	return nil
+}
+
 func (r *run) deletion(o *object, detail string, del func(context.Context) error, model func()) *step {
 	return &step{
 		action: appaccess.ActionRemove, detail: detail, op: opDelete,
@@ -42,6 +73,9 @@ func (r *run) deletion(o *object, detail string, del func(context.Context) error
 
 // nextRelease gives an adopted application back.
 func (r *run) nextRelease(o *object) *step {
+	if o.sp != nil && o.entry.Disabled {
+		return r.switchPrincipal(o, true, "enable the service principal again, which was suspended here")
+	}
 	var words []string
 	var patch ApplicationPatch
 	if o.kind == kindProduct {

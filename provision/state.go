@@ -27,7 +27,9 @@ func (r *run) look(ctx context.Context, objects []*object) error {
 	r.settle(ctx, objects)
 	r.findDeleted(ctx, objects)
 	for _, o := range objects {
-		o.lost = o.lostCredentials()
+		if !o.absent() {
+			o.lost = o.lostCredentials()
+		}
 	}
 	return context.Cause(ctx)
 }
@@ -289,7 +291,7 @@ func (o *object) holds(resourceID, roleID string) bool {
 // lostCredentials are those of ours that the application does not show.
 // Federated credentials are not part of it and are not judged.
 func (o *object) lostCredentials() []appaccess.Credential {
-	if o.app == nil || o.absent() {
+	if o.app == nil {
 		return nil
 	}
 	var lost []appaccess.Credential

@@ -61,7 +61,7 @@ func (r *run) simulate(o *object) ([]appaccess.Step, error) {
 var errEndless = errors.New("the steps do not come to an end")
 
 func maxSteps(o *object) int {
-	n := 20 + len(o.entry.Grants) + len(o.entry.Attempts)
+	n := 20 + len(o.entry.Grants) + len(o.entry.Attempts) + len(o.entry.Credentials)
 	if o.client != nil {
 		n += len(o.client.Products)
 	}

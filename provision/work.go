@@ -149,8 +149,11 @@ func (r *run) finish(ctx context.Context, o *object) error {
 		o.entry.Grants = slices.DeleteFunc(slices.Clone(o.entry.Grants), func(g Grant) bool { return slices.Contains(un, g) })
 		o.entry.Attempts = slices.DeleteFunc(slices.Clone(o.entry.Attempts), func(a Attempt) bool { return !o.shows(a) })
 	}
-	if o.absent() && o.entry.Removed.IsZero() {
-		o.entry.Removed = r.e.cfg.Now()
+	if o.absent() {
+		o.entry.Credentials = nil
+		if o.entry.Removed.IsZero() {
+			o.entry.Removed = r.e.cfg.Now()
+		}
 	}
 	o.entry.Want = o.digest
 	return r.save(ctx, o)

@@ -41,6 +41,9 @@ func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, 
 		return d
 	}
 	f := g.key(ctx, c, r, now, &d)
+	if f.ok() {
+		d.cached = false
+	}
 	if f.ok() || !c.hasAuth || f.rank() > d.rank() {
 		d.failure, d.credential = f, KeyCredential
 	}

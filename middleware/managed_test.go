@@ -232,3 +232,61 @@ func TestNoSnapshot(t *testing.T) {
 	c.publish(products(), apis())
 	assert.NoError(t, g.Ready(t.Context()))
 }
+
+// appaccess.Catalog is what managed mode is for.
+var _ interface {
+	middleware.Catalog
+	middleware.UseRecorder
+	middleware.Readier
+} = (*appaccess.Catalog)(nil)
+
+// A key's use is told of, but not on each request.
+func TestUses(t *testing.T) {
+	t.Parallel()
+	var now clock
+	c := newCatalog()
+	c.keys[appaccess.SumKey("key-2")] = appaccess.KeyState{SubscriptionID: "s2", Scope: appaccess.AllAPIs}
+	cfg := managed(newEntra(), c)
+	cfg.Now = now.now
+	h := open(t, cfg).Wrap(echo)
+	for range 3 {
+		for range 20 {
+			get(h, "/echo", keyHeader, "key-starter")
+			get(h, "/echo", keyHeader, "wrong")
+			get(h, "/echo/admin", keyHeader, "key-starter")
+		}
+		now.advance(time.Minute)
+	}
+	get(h, "/echo", keyHeader, "key-2")
+	assert.GreaterOrEqual(t, c.used["s1"], 3)
+	assert.LessOrEqual(t, c.used["s1"], 7, "a slow run may see the clock move on by itself")
+	assert.Equal(t, 1, c.used["s2"])
+	assert.Len(t, c.used, 2)
+}
+
+// A product that is not yet in Entra lets no token pass.
+func TestProductWithoutApplication(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	p := products()
+	p[0].Entra.Role = ""
+	c.publish(p, apis())
+	h := open(t, managed(newEntra(), c)).Wrap(echo)
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"roles": []string{role}}))).Code)
+	p = products()
+	p[0].Entra = appaccess.ProductApplication{}
+	c.publish(p, apis())
+	assert.Equal(t, 401, call(h, mint(t, claims(object{"aud": []string{}}))).Code)
+	assert.Equal(t, 401, call(h, mint(t, claims(object{"aud": ""}))).Code)
+}
+
+// The mode for tokens without idtyp can be chosen in managed mode too.
+func TestManagedFallback(t *testing.T) {
+	t.Parallel()
+	cfg := managed(newEntra(), newCatalog())
+	cfg.AppOnly = middleware.AppOnlyFallback
+	h := open(t, cfg).Wrap(echo)
+	assert.Equal(t, 200, call(h, mint(t, claims(object{"idtyp": nil}))).Code)
+	assert.Equal(t, 401, call(h, mint(t, claims(object{"idtyp": nil, "azp": nil}))).Code, "an ID token has neither azp nor appid")
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"idtyp": nil, "scp": "x"}))).Code)
+}

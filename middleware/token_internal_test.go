@@ -85,6 +85,18 @@ func TestParseBounds(t *testing.T) {
 	}
 }
 
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]*malformed{
+		"a.b.c": nil, "": errParts, "a": errParts, "a.b": errParts, "a.b.c.d": errParts, ".b.c": errParts, "a..c": errParts, "a.b.": errParts, "...": errParts,
+		"a.b.c\n": errEncoding, "a\r.b.c": errEncoding, "a.b." + strings.Repeat("c", maxToken-4): nil, "a.b." + strings.Repeat("c", maxToken-3): errSize,
+		strings.Repeat("a", 2734) + ".b.c": errHeaderSize, "a." + strings.Repeat("b", 10926) + ".c": errClaimsSize,
+	} {
+		_, bad := split(raw)
+		assert.Equal(t, want, bad, raw[:min(len(raw), 20)])
+	}
+}
+
 // What the decoder accepts, jwt/v5 and encoding/json read the same.
 func FuzzParse(f *testing.F) {
 	for _, claims := range []string{

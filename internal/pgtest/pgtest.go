@@ -185,16 +185,17 @@ rm -rf "$1"`
 func serve(bin, dir, data string, as *syscall.SysProcAttr) error {
 	cmd := exec.Command("/bin/sh", "-c", keeper, bin, dir)
 	cmd.Dir, cmd.SysProcAttr = data, as
-	var err error
-	if lifeline, err = cmd.StdinPipe(); err != nil {
+	lifeline, err := cmd.StdinPipe()
+	if err != nil {
 		return err
 	}
+	lifelines = append(lifelines, lifeline)
 	return cmd.Start()
 }
 
-// lifeline stays open, and is never written to, for as long as this process
+// lifelines stay open, and are never written to, for as long as this process
 // lives.
-var lifeline io.Closer
+var lifelines []io.Closer
 
 func await(dsn, log string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -9,8 +9,9 @@ import (
 // filter is a parsed $filter: comparisons by eq and ne, startswith, any over
 // collections of strings, and, or, not, parentheses.
 type filter struct {
-	match    func(entity) bool
-	advanced bool // needs ConsistencyLevel: eventual
+	match      func(entity) bool
+	advanced   bool     // needs ConsistencyLevel: eventual
+	properties []string // that it compares
 }
 
 // maxFilter bounds a $filter, and with it the depth of the parser.
@@ -29,7 +30,7 @@ func parseFilter(s string) (filter, *graphError) {
 	if p.failed || p.rest != "" {
 		return filter{}, badFilter()
 	}
-	return filter{match, p.advanced}, nil
+	return filter{match, p.advanced, p.properties}, nil
 }
 
 func badFilter() *graphError {
@@ -41,6 +42,8 @@ type filterParser struct {
 	failed   bool
 	advanced bool
 	missing  string // what is OData but not imitated
+
+	properties []string
 }
 
 func (p *filterParser) space() { p.rest = strings.TrimLeft(p.rest, " ") }
@@ -105,7 +108,7 @@ func (p *filterParser) term() func(entity) bool {
 	name := p.name()
 	switch {
 	case name == "startswith" && p.token("("):
-		property := p.name()
+		property := p.property(p.name())
 		p.need(",")
 		value := p.literal()
 		p.need(")")
@@ -113,7 +116,7 @@ func (p *filterParser) term() func(entity) bool {
 			return strings.HasPrefix(strings.ToLower(text(e[property])), strings.ToLower(value))
 		}
 	case strings.HasSuffix(name, "/any") && p.token("("):
-		return p.any(strings.TrimSuffix(name, "/any"))
+		return p.any(p.property(strings.TrimSuffix(name, "/any")))
 	}
 	return p.compare(name)
 }
@@ -148,12 +151,22 @@ func (p *filterParser) compare(property string) func(entity) bool {
 		p.failed = true
 		return nil
 	}
+	p.property(property)
 	p.advanced = p.advanced || !equal
 	value := p.literal()
 	return func(e entity) bool {
 		raw, known := e[property]
 		return known && strings.EqualFold(text(raw), value) == equal
 	}
+}
+
+// property notes what is compared. Properties of properties are not imitated.
+func (p *filterParser) property(name string) string {
+	if p.missing == "" && strings.Contains(name, "/") {
+		p.missing = name
+	}
+	p.properties = append(p.properties, name)
+	return name
 }
 
 // name takes a property, function or variable name.

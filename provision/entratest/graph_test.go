@@ -303,6 +303,10 @@ func TestListsAndPages(t *testing.T) {
 	assert.Len(t, r.must(200, "GET", "/applications?$filter=startswith(displayName,'a00')", nil)["value"], 10)
 	assert.Len(t, r.must(200, "GET", "/applications?$filter=displayName%20eq%20'A005'%20or%20(displayName%20eq%20'a006')", nil)["value"], 1+1)
 	r.refused(400, "BadRequest", "GET", "/applications?$filter=displayName%20eq", nil)
+	for _, filter := range []string{"nothing%20eq%20'x'", "displayName%20eq%20'a000'%20or%20startswith(nothing,'x')", "nothing/any(t:t%20eq%20'x')"} {
+		r.refused(400, "BadRequest", "GET", "/applications?$filter="+filter, nil)
+	}
+	r.refused(501, "NotImplemented", "GET", "/applications?$filter=api/requestedAccessTokenVersion%20eq%202", nil)
 	r.refused(400, "BadRequest", "GET", "/applications?$select=nothing", nil)
 	r.refused(501, "NotImplemented", "GET", "/applications?$expand=owners", nil)
 	r.refused(400, "Request_UnsupportedQuery", "GET", "/applications?$filter=displayName%20ne%20'x'", nil)

@@ -60,7 +60,7 @@ func (c *graphCall) selected(e entity) (entity, *graphError) {
 		name = strings.TrimSpace(name)
 		raw, ok := e[name]
 		if !ok {
-			return nil, refuse(http.StatusBadRequest, "BadRequest", "Could not find a property named '%s' on the type.", name)
+			return nil, noProperty(name)
 		}
 		kept[name] = raw
 	}
@@ -68,6 +68,10 @@ func (c *graphCall) selected(e entity) (entity, *graphError) {
 		kept["@odata.type"] = t
 	}
 	return kept, nil
+}
+
+func noProperty(name string) *graphError {
+	return refuse(http.StatusBadRequest, "BadRequest", "Could not find a property named '%s' on the type.", name)
 }
 
 // list makes a page of a collection: $filter, $select, $top, $count and
@@ -90,6 +94,11 @@ func (c *graphCall) list(all []entity) (graphReply, *graphError) {
 		}
 		if f.advanced && !(eventual && counted) {
 			return graphReply{}, c.unsupportedQuery()
+		}
+		for _, name := range f.properties {
+			if len(all) > 0 && !slices.ContainsFunc(all, func(e entity) bool { return e[name] != nil }) {
+				return graphReply{}, noProperty(name)
+			}
 		}
 		all = slices.DeleteFunc(slices.Clone(all), func(e entity) bool { return !f.match(e) })
 	}

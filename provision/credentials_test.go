@@ -133,6 +133,41 @@ func TestNotDelivered(t *testing.T) {
 	assert.Empty(t, h.app("application", "c1").Passwords)
 }
 
+// TestCutOffSecretIsSweptByTheNextCall: what a call left whose end nobody knows
+// is removed by the next one, without an Apply in between.
+func TestCutOffSecretIsSweptByTheNextCall(t *testing.T) {
+	t.Parallel()
+	for name, lag := range lags {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHands(t, starter())
+			h.tenant.SetLag(lag)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			h.tenant.OnRequest(func(r entratest.Request) entratest.Fault {
+				if !strings.HasSuffix(r.Path, "/addPassword") {
+					return entratest.Fault{}
+				}
+				cancel()
+				return entratest.Fault{Kind: entratest.CutAfter}
+			})
+			v := newVault()
+			_, err := h.engine().AddCredential(ctx, "c1", v.request("1"))
+			require.ErrorIs(t, err, appaccess.ErrUnavailable)
+			require.Len(t, h.app("application", "c1").Passwords, 1, "it stands, and nobody has it")
+			h.tenant.OnRequest(nil)
+			h.settle()
+
+			c, err := h.engine().AddCredential(t.Context(), "c1", v.request("2"))
+			require.NoError(t, err)
+			standing := h.app("application", "c1").Passwords
+			require.Len(t, standing, 1)
+			assert.Equal(t, c.KeyID, standing[0].KeyID)
+			assert.Contains(t, v.secrets, c.KeyID)
+		})
+	}
+}
+
 // TestProbe: a secret is handed over once it works, and removed if it never does.
 func TestProbe(t *testing.T) {
 	t.Parallel()

@@ -69,8 +69,9 @@ type ServiceConfig struct {
 	Logger *slog.Logger
 	// Now is the clock; nil: [time.Now].
 	Now func() time.Time
-	// Sleep waits, for another replica that is at work on the same object, and
-	// returns early with an error when the context ends; nil: a timer.
+	// Sleep waits, for another replica that is at work on the same object and
+	// between the turns of Run, and returns early with an error when the context
+	// ends; nil: a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 

@@ -208,6 +208,9 @@ func TestEveryMethodAuthorizes(t *testing.T) {
 	table := calls(handover, credential)
 	service := reflect.TypeFor[*appaccess.Service]()
 	for i := range service.NumMethod() {
+		if service.Method(i).Name == "Run" {
+			continue // works for nobody: what owns the Service starts it
+		}
 		assert.Contains(t, table, service.Method(i).Name, "a method whose rights nobody checks")
 	}
 	before, entraCalls := h.revision(), h.entra.calls

@@ -155,3 +155,25 @@ func TestRemovingAHandedOverSecretEndsTheHandover(t *testing.T) {
 	_, err = h.ReceiveSecret(ctx, ada, "billing", sealed.ID)
 	require.ErrorIs(t, err, appaccess.ErrNotFound)
 }
+
+// A value that was sealed by a call that died before it could record the secret
+// is lost. It must not be offered to the owner beside the secret that replaced
+// it, and its end must not be the end of that secret.
+func TestASecretReplacesAHandoverThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	h.store.arm(3, false) // the claim, the box, and then the record
+	_, err := h.HandOverSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+	require.ErrorIs(t, err, appaccess.ErrUnavailable)
+	h.store.arm(0, false)
+
+	got, err := h.AddSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+	require.NoError(t, err)
+	waiting, err := h.Handovers(ctx, ada, "billing")
+	require.NoError(t, err)
+	assert.Empty(t, waiting)
+	h.clock.Advance(73 * time.Hour)
+	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+	require.NoError(t, err)
+	assert.True(t, h.entra.works("billing", got.Value.Reveal()))
+}

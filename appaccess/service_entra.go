@@ -32,7 +32,8 @@ const syncChunk = 200
 
 // Sync does what is left to do: it finishes what Entra could not follow,
 // removes credentials whose overlap or hand-over is over, and marks expired
-// subscriptions. Run it every few minutes; several replicas may do so at once.
+// subscriptions. It has to be called every few minutes, which [Service.Run]
+// does; several replicas may do so at once.
 // The error joins everything that failed, a [*ProvisionError] for each object;
 // the rest is done nevertheless. For managers only.
 func (s *Service) Sync(ctx context.Context, by Actor, req SyncRequest) (SyncReport, error) {
@@ -123,7 +124,10 @@ func (s *Service) Plan(ctx context.Context, by Actor) (Plan, error) {
 	if err != nil {
 		return plan, err
 	}
-	return s.entra.Plan(ctx, want)
+	if plan, err = s.entra.Plan(ctx, want); err != nil {
+		err = &ProvisionError{Object: "plan", Err: err}
+	}
+	return plan, err
 }
 
 func (s *Service) wantedOf(l *look, t targets) (Wanted, error) {

@@ -249,6 +249,7 @@ type fakeEntra struct {
 	block    func() // called in AddCredential, before anything
 	hold     func() // likewise in Apply
 	landed   func() // called in Apply when everything is done
+	planned  error  // what Plan fails with
 }
 
 func newFakeEntra() *fakeEntra {
@@ -296,6 +297,9 @@ func (f *fakeEntra) Plan(_ context.Context, want appaccess.Wanted) (appaccess.Pl
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var plan appaccess.Plan
+	if f.planned != nil {
+		return plan, f.planned
+	}
 	for _, p := range want.Products {
 		if _, stands := f.products[p.ID]; stands == p.Absent {
 			plan.Steps = append(plan.Steps, appaccess.Step{Action: appaccess.ActionCreate, Object: "product " + p.ID})

@@ -95,7 +95,9 @@ func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wan
 			op = operation{ID: newID(), ApplicationID: applicationID}
 		}
 		op.Claim, op.Until = claim, e.now.Add(claimTime)
-		return e.putOperation(op)
+		// A call that died may have sealed a value that is replaced now: left
+		// there, its end would take the new secret with it.
+		return firstError(e.forgetHandover(op.ID), e.putOperation(op))
 	})
 	if err != nil && op.Claim == claim {
 		s.release(ctx, by, op) // the claim may stand, with its answer lost

@@ -98,3 +98,30 @@ func TestAuditIsWrittenWithTheChange(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, before+1, count())
 }
+
+// The trail says what a change made of an object where that decides about
+// access: who signs in as whom, where requests go, until when a key works.
+func TestAuditSaysWhatChanged(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withPeople()
+	oid := "00001111-aaaa-2222-bbbb-3333cccc4444"
+	_, err := h.BindUser(ctx, boss, "ada", tenantID, oid)
+	require.NoError(t, err)
+	_, err = h.UpdateAPI(ctx, boss, "echo-api", appaccess.APIUpdate{ServiceURL: ptr("https://elsewhere.example")})
+	require.NoError(t, err)
+	_, err = h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{ID: "sub", Name: "S", Scope: appaccess.AllAPIs})
+	require.NoError(t, err)
+	end := h.clock.Now().Add(time.Hour)
+	_, err = h.UpdateSubscription(ctx, boss, "sub", appaccess.SubscriptionUpdate{Expires: &end})
+	require.NoError(t, err)
+	for action, want := range map[string][2]string{
+		"user.bind":           {"account", tenantID + "/" + oid},
+		"api.update":          {"serviceUrl", "https://elsewhere.example"},
+		"subscription.update": {"expires", "2026-03-01T13:00:00Z"},
+	} {
+		trail, err := h.Audit(ctx, boss, appaccess.AuditFilter{Action: action})
+		require.NoError(t, err)
+		require.Len(t, trail.Items, 1, action)
+		assert.Equal(t, want[1], trail.Items[0].Details[want[0]], action)
+	}
+}

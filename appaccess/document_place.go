@@ -24,7 +24,7 @@ func (im *importer) placeUser(d DocumentUser) error {
 	if d.Blocked {
 		u.State = UserBlocked
 	}
-	if err := firstError(write(im.edit, &u), im.audit(action, KindUser, d.ID, map[string]string{"name": u.Name, "state": string(u.State)})); err != nil || was == u.State {
+	if err := firstError(write(im.edit, &u), im.auditUser(action, &u)); err != nil || was == u.State {
 		return err
 	}
 	owned, err := im.disturb(d.ID, im.s.entra != nil)
@@ -42,7 +42,7 @@ func (im *importer) placeAPI(d DocumentAPI) error {
 		action, old.Created = "api.create", im.now
 	}
 	now.Created, now.Updated = old.Created, im.now
-	return firstError(write(im.edit, now), im.audit(action, KindAPI, d.ID, map[string]string{"name": d.Name, "path": d.Path}))
+	return firstError(write(im.edit, now), im.auditAPI(action, now))
 }
 
 func (im *importer) placeProduct(d DocumentProduct) error {

@@ -33,7 +33,7 @@ func (s *Service) CreateAPI(ctx context.Context, by Actor, req APIRequest) (API,
 		if err := absent[API](e, id); err != nil {
 			return err
 		}
-		return firstError(write(e, &a), e.audit("api.create", KindAPI, id, map[string]string{"name": a.Name, "path": a.Path}))
+		return firstError(write(e, &a), e.auditAPI("api.create", &a))
 	})
 	return orZero(a, err)
 }
@@ -107,9 +107,19 @@ func (s *Service) UpdateAPI(ctx context.Context, by Actor, id string, up APIUpda
 			return err
 		}
 		a.Updated = e.now
-		return firstError(write(e, &a), e.audit("api.update", KindAPI, id, map[string]string{"name": a.Name, "path": a.Path}))
+		return firstError(write(e, &a), e.auditAPI("api.update", &a))
 	})
 	return orZero(a, err)
+}
+
+// auditAPI records how an API now stands: its service URL says where callers'
+// requests go.
+func (e *edit) auditAPI(action string, a *API) error {
+	details := map[string]string{"name": a.Name, "path": a.Path}
+	if a.ServiceURL != "" {
+		details["serviceUrl"] = a.ServiceURL
+	}
+	return e.audit(action, KindAPI, a.ID, details)
 }
 
 // DeleteAPI removes an API that is in no product and has no subscription of its

@@ -40,11 +40,13 @@ func checkText(field, v string, minimum, maximum int) error {
 }
 
 // isInvisible finds the characters that make a text look like another one:
-// line separators, zero-width marks and those that turn the direction of
+// line separators, zero-width marks, letters that show nothing, and those that turn the direction of
 // reading round.
 func isInvisible(r rune) bool {
 	switch {
-	case r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x2069, r == 0xfeff, r == 0x061c:
+	case r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x206f, r == 0xfeff, r == 0x061c:
+		return true
+	case r == 0x00ad, r == 0x034f, r == 0x115f, r == 0x1160, r == 0x180e, r == 0x2800, r == 0x3164, r == 0xffa0:
 		return true
 	}
 	return r >= 0xfff9 && r <= 0xfffb || r >= 0xe0000 && r <= 0xe007f

@@ -42,6 +42,8 @@ func TestBadInput(t *testing.T) {
 		"user bad UTF-8":       {"name", user(appaccess.UserRequest{Name: "\xff"})},
 		"user NUL":             {"name", user(appaccess.UserRequest{Name: "a\x00b"})},
 		"user right to left":   {"name", user(appaccess.UserRequest{Name: "a\u202eb"})},
+		"user soft hyphen":     {"name", user(appaccess.UserRequest{Name: "a\u00adb"})},
+		"user of nothing":      {"name", user(appaccess.UserRequest{Name: "\u3164"})},
 		"user leading space":   {"name", user(appaccess.UserRequest{Name: " a"})},
 		"user bad ID":          {"id", user(appaccess.UserRequest{ID: "A b", Name: "n"})},
 		"user dotted ID":       {"id", user(appaccess.UserRequest{ID: "..", Name: "n"})},

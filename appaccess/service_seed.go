@@ -45,7 +45,7 @@ func (e *edit) seed() error {
 	}
 	return firstError(
 		e.w.Put(Record{Kind: kindInstance, ID: "seed", Body: []byte(`{}`)}),
-		write(e, &echo), e.audit("api.create", KindAPI, echo.ID, nil),
+		write(e, &echo), e.auditAPI("api.create", &echo),
 		write(e, &starter), e.audit("product.create", KindProduct, starter.ID, nil),
 	)
 }

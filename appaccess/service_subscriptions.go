@@ -3,6 +3,7 @@ package appaccess
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +74,8 @@ var next = map[SubscriptionState][]SubscriptionState{
 
 // CreateSubscription makes a subscription with two keys and returns them, this
 // once. A manager's is active at once; a developer asks for one of their own to
-// a published product, which is submitted until a manager activates it.
+// a published product, which is submitted until a manager activates it, as long
+// as they have fewer than 100.
 func (s *Service) CreateSubscription(ctx context.Context, by Actor, req SubscriptionRequest) (IssuedSubscription, error) {
 	id, err := idOr(req.ID, newID)
 	if err != nil {
@@ -152,6 +154,9 @@ func (e *edit) subscribable(v *Subscription) error {
 	if v.Scope.product() == "" && !e.by.Manager {
 		return fmt.Errorf("subscriptions that are not to a product are a manager's: %w", ErrForbidden)
 	}
+	if err := e.fewEnough(v.OwnerID); err != nil {
+		return err
+	}
 	if id := v.Scope.api(); id != "" {
 		_, err := e.api(id)
 		return unknownScope(id, err)
@@ -160,6 +165,22 @@ func (e *edit) subscribable(v *Subscription) error {
 		return e.subscribableProduct(id)
 	}
 	return nil
+}
+
+// maxOwnSubscriptions is how many subscriptions, also past ones, a developer may
+// have and still ask for another. A manager may give them more.
+const maxOwnSubscriptions = 100
+
+// fewEnough keeps a developer from filling the store with requests.
+func (e *edit) fewEnough(ownerID string) error {
+	if e.by.Manager {
+		return nil
+	}
+	subs, err := page[Subscription](e, Query{Index: byOwner, Value: ownerID, Limit: maxOwnSubscriptions})
+	if err == nil && len(subs) == maxOwnSubscriptions {
+		return &ConflictError{Field: "ownerId", Reason: fmt.Sprintf("a developer asks for at most %d subscriptions: have an API manager delete old ones or create this one", maxOwnSubscriptions)}
+	}
+	return err
 }
 
 func (e *edit) subscribableProduct(id string) error {
@@ -314,13 +335,20 @@ func (s *Service) editSubscription(ctx context.Context, by Actor, id, action str
 			return err
 		}
 		v.Updated = e.now
-		return firstError(write(e, &v), e.audit(action, KindSubscription, id, pairs(details)))
+		return firstError(write(e, &v), e.auditSubscription(action, &v, details...))
 	})
 	return orZero(v, err)
 }
 
-func (e *edit) auditSubscription(action string, v *Subscription) error {
-	return e.audit(action, KindSubscription, v.ID, map[string]string{"name": v.Name, "owner": v.OwnerID, "scope": string(v.Scope), "state": string(v.State)})
+// auditSubscription records how a subscription now stands, and further pairs of
+// names and values.
+func (e *edit) auditSubscription(action string, v *Subscription, more ...string) error {
+	details := map[string]string{"name": v.Name, "owner": v.OwnerID, "scope": string(v.Scope), "state": string(v.State)}
+	if !v.Expires.IsZero() {
+		details["expires"] = v.Expires.Format(time.RFC3339)
+	}
+	maps.Copy(details, pairs(more))
+	return e.audit(action, KindSubscription, v.ID, details)
 }
 
 // storedTime is a time as JSON keeps it.

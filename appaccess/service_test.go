@@ -387,6 +387,30 @@ func TestReviewPlanAndPreflight(t *testing.T) {
 	pre, err := h.Preflight(ctx, boss)
 	require.NoError(t, err)
 	assert.True(t, pre.OK)
+
+	h.entra.planned = errEntra
+	_, err = h.Plan(ctx, boss)
+	require.ErrorIs(t, err, errEntra)
+	assert.Equal(t, 502, appaccess.Status(err), "as for everything that Entra fails in")
+}
+
+// A developer cannot fill the store with requests, not by cancelling either.
+func TestDevelopersAskForAHundredSubscriptions(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withPeople()
+	ask := func(by appaccess.Actor) (appaccess.IssuedSubscription, error) {
+		return h.CreateSubscription(ctx, by, appaccess.SubscriptionRequest{Name: "S", OwnerID: "ada", Scope: appaccess.ProductScope("starter")})
+	}
+	for range 100 {
+		one, err := ask(ada)
+		require.NoError(t, err)
+		_, err = h.SetSubscriptionState(ctx, ada, one.Subscription.ID, appaccess.SubscriptionCancelled)
+		require.NoError(t, err)
+	}
+	_, err := ask(ada)
+	assertConflict(t, err, "ownerId")
+	_, err = ask(boss)
+	require.NoError(t, err)
 }
 
 // A full Sync mends what was changed in Entra and writes nothing here when

@@ -28,7 +28,7 @@ func (s *Service) CreateUser(ctx context.Context, by Actor, req UserRequest) (Us
 		if err := absent[User](e, id); err != nil {
 			return err
 		}
-		return firstError(write(e, &u), e.audit("user.create", KindUser, id, map[string]string{"name": u.Name}))
+		return firstError(write(e, &u), e.auditUser("user.create", &u))
 	})
 	return orZero(u, err)
 }
@@ -124,9 +124,19 @@ func (s *Service) editUser(ctx context.Context, by Actor, id, action string, fn 
 			return err
 		}
 		u.Updated = e.now
-		return firstError(write(e, &u), e.audit(action, KindUser, id, nil))
+		return firstError(write(e, &u), e.auditUser(action, &u))
 	})
 	return orZero(u, err)
+}
+
+// auditUser records how a user now stands: above all the account, which says
+// who may sign in as them.
+func (e *edit) auditUser(action string, u *User) error {
+	details := map[string]string{"name": u.Name, "state": string(u.State)}
+	if u.ObjectID != "" {
+		details["account"] = entraAccount(u.TenantID, u.ObjectID)
+	}
+	return e.audit(action, KindUser, u.ID, details)
 }
 
 // BlockUser ends all access of a user: they may do nothing here any more, every

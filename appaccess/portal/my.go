@@ -90,14 +90,13 @@ type target struct {
 // set says which they are, and was read as the owner.
 func (p *Portal) targets(rq *request, set appaccess.ApplicationSettings) ([]target, error) {
 	var out []target
-	by := appaccess.Manager("portal")
 	for _, granted := range set.Products {
-		one, err := p.service.Product(rq.Context(), by, granted.ID)
+		one, err := p.service.Product(rq.Context(), itself, granted.ID)
 		if err != nil {
 			return nil, err
 		}
 		for _, id := range one.APIs {
-			api, err := p.service.API(rq.Context(), by, id)
+			api, err := p.service.API(rq.Context(), itself, id)
 			if err != nil {
 				return nil, err
 			}

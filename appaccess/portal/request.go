@@ -64,6 +64,10 @@ func (p *Portal) signedIn(do action) http.HandlerFunc {
 	}
 }
 
+// itself looks up what the user of a request may not. No user's ID holds a
+// colon, so nobody can lock the portal out by blocking a user of its name.
+var itself = appaccess.Manager("portal:itself")
+
 // identify finds out who asks, on every request anew: a user blocked a moment
 // ago is out.
 func (p *Portal) identify(rq *request) error {
@@ -76,7 +80,7 @@ func (p *Portal) identify(rq *request) error {
 	}
 	rq.user = user
 	rq.actor = appaccess.Manager("account:" + user.ObjectID)
-	account, err := p.service.UserByAccount(rq.Context(), appaccess.Manager("portal"), user.TenantID, user.ObjectID)
+	account, err := p.service.UserByAccount(rq.Context(), itself, user.TenantID, user.ObjectID)
 	switch {
 	case errors.Is(err, appaccess.ErrNotFound):
 		if !user.Manager {

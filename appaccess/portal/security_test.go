@@ -405,6 +405,19 @@ func TestABlockedUserIsOut(t *testing.T) {
 	assert.Equal(t, http.StatusForbidden, w.visit("boss").get("/products").Status, "the manager's role does not help")
 }
 
+// A user whose ID is that of one of the portal's own parts is a user like any
+// other: blocking them ends nobody else's access.
+func TestABlockedUserLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.service.CreateUser(t.Context(), root, appaccess.UserRequest{ID: "portal", Name: "Porter"})
+	require.NoError(t, err)
+	_, err = w.service.BlockUser(t.Context(), root, "portal")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, w.visit("ada").get("/my/applications").Status)
+	assert.Equal(t, http.StatusOK, w.visit("manager").get("/products").Status)
+}
+
 func TestLogsHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -110,6 +110,10 @@ func (w *world) serveAPI(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, strings.Repeat("x", 2<<20))
 		return
 	}
+	if r.URL.Path == "/echo/deep" {
+		_, _ = io.WriteString(rw, strings.Repeat("[", 10_000)+strings.Repeat("1,", 20_000)+"1"+strings.Repeat("]", 10_000))
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	rw.Header().Set("Content-Type", "application/json")
 	rw.Header().Set("Set-Cookie", "api=secret")

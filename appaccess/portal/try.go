@@ -97,6 +97,7 @@ func tryURL(base, rest string) (string, error) {
 		return "", bad
 	}
 	for segment := range strings.SplitSeq(u.Path, "/") {
+		segment, _, _ = strings.Cut(segment, ";") // some servers drop what follows it: "..;" is ".." there
 		if segment == "." || segment == ".." || strings.Contains(segment, `\`) {
 			return "", bad
 		}
@@ -234,10 +235,30 @@ func headerText(h http.Header) string {
 	return strings.Join(lines, "\n")
 }
 
+// maxTryPage bounds a body that is laid out: deep nesting would make gigabytes
+// of a few kilobytes.
+const maxTryPage = 8 << 20
+
+// laidOut is what a body has at most when it is laid out: each byte may begin a
+// line, and each opening bracket indents the lines within by two.
+func laidOut(raw []byte) int {
+	depth, deepest := 0, 0
+	for _, b := range raw {
+		switch b {
+		case '{', '[':
+			depth++
+			deepest = max(deepest, depth)
+		case '}', ']':
+			depth = max(0, depth-1)
+		}
+	}
+	return len(raw) * (2 + 2*deepest)
+}
+
 // bodyText is a body for reading; JSON is laid out.
 func bodyText(raw []byte) string {
 	var out bytes.Buffer
-	if json.Indent(&out, raw, "", "  ") == nil {
+	if laidOut(raw) <= maxTryPage && json.Indent(&out, raw, "", "  ") == nil {
 		return out.String()
 	}
 	for len(raw) > 0 && !utf8.Valid(raw) {

@@ -103,7 +103,7 @@ func TestTryItStaysWhereItBelongs(t *testing.T) {
 		assert.Equal(t, http.StatusBadRequest, try(a, "secret", secret, "target", target).Status, target)
 	}
 	for _, path := range []string{
-		"x", "@elsewhere.example/", "/../../admin", "/%2e%2e/admin", "/a/%2E%2E/%2e%2e/b", `/\elsewhere.example`, "/a b", "/a\r\nX: y", "/#frag", "://elsewhere.example", "/%zz", "/%5c..%5cadmin",
+		"x", "@elsewhere.example/", "/../../admin", "/%2e%2e/admin", "/a/%2E%2E/%2e%2e/b", `/\elsewhere.example`, "/a b", "/a\r\nX: y", "/#frag", "://elsewhere.example", "/%zz", "/%5c..%5cadmin", "/..;/admin", "/a/..;x=1/..;/admin", "/%2e%2e%3b/admin",
 	} {
 		got := try(a, "secret", secret, "path", path)
 		assert.Equal(t, http.StatusBadRequest, got.Status, path)
@@ -120,6 +120,17 @@ func TestTryItStaysWhereItBelongs(t *testing.T) {
 	long := try(a, "with", "key", "secret", "k", "path", "/long")
 	has(t, long, "this is its first MiB")
 	assert.Less(t, len(long.Body), 1<<20+64<<10)
+}
+
+// An answer that nests deeply is shown as it came: laid out, these 60 KB would
+// have 800 MB.
+func TestTryItDoesNotLayOutWhatWouldNotFit(t *testing.T) {
+	t.Parallel()
+	_, a, _ := tryWorld(t)
+	got := try(a, "with", "key", "secret", "k", "path", "/deep")
+	require.Equal(t, http.StatusOK, got.Status)
+	has(t, got, "[[[[[[[[")
+	assert.Less(t, len(got.Body), 200<<10)
 }
 
 func TestTryItIsOffWithoutHosts(t *testing.T) {

@@ -117,6 +117,5 @@ func serve(ctx context.Context, h *house, sample sample, o options, say func(str
 		say("Credentials and addresses for other programs: %s", o.env)
 	}
 	say("Running until SIGINT or SIGTERM.")
-	<-ctx.Done()
-	return nil
+	return h.service.Run(ctx, 0) // until the context ends
 }

@@ -95,8 +95,9 @@ type API struct {
 	Name        string `json:"name"`
 	Path        string `json:"path"` // whole segments, begins with a slash: /echo
 	Description string `json:"description,omitempty"`
-	// ServiceURL is where the portal's Try it box and a gateway reach the API;
-	// empty if that is not configured.
+	// ServiceURL is where a gateway reaches the API and, unless the portal's
+	// Config names the gateway, the Try it box too; empty if that is not
+	// configured.
 	ServiceURL string    `json:"serviceUrl,omitempty"`
 	Created    time.Time `json:"created"`
 	Updated    time.Time `json:"updated"`

@@ -83,6 +83,15 @@ func (p *Portal) myApplication(rq *request) error {
 type target struct {
 	Product appaccess.ProductSettings
 	API     appaccess.API
+	Address string // where callers reach it; empty: that is not known
+}
+
+// address is where callers reach an API.
+func (p *Portal) address(api appaccess.API) string {
+	if p.gateway == "" {
+		return api.ServiceURL
+	}
+	return p.gateway + api.Path
 }
 
 // targets are the APIs that an application reaches. Its owner may know of them
@@ -100,7 +109,7 @@ func (p *Portal) targets(rq *request, set appaccess.ApplicationSettings) ([]targ
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, target{granted, api})
+			out = append(out, target{granted, api, p.address(api)})
 		}
 	}
 	return out, nil

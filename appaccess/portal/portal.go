@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/cloud"
 )
 
 // ErrSignedOut is what [Config.Authenticate] returns when nobody is signed in.
@@ -42,10 +43,15 @@ type Config struct {
 	// one is made, and sessions end with the process.
 	Keys [][]byte
 
+	// Gateway is where callers reach the APIs: the URL before each API's path,
+	// such as "https://api.contoso.com". The Try it box and the snippets use it,
+	// and developers see no ServiceURL. Empty: each API's ServiceURL, which must
+	// then lead to the gate and not past it.
+	Gateway string
 	// APIHosts are the hosts, with their port if it is not the scheme's own,
 	// that the Try it box may call: "api.contoso.com", "localhost:8443". An API
-	// whose ServiceURL is elsewhere cannot be tried. Plain http passes for
-	// loopback hosts only. None: no Try it box.
+	// that is reached elsewhere cannot be tried. Plain http passes for loopback
+	// hosts only. None: no Try it box.
 	APIHosts []string
 	// HTTPClient reaches the token endpoint and the APIs for Try it. Its
 	// Timeout, CheckRedirect and Jar are not used: no redirect is followed, no
@@ -78,6 +84,7 @@ type Portal struct {
 	signIn  *signIn // nil with Authenticate
 	prefix  string
 	title   string
+	gateway string // may be empty
 	log     *slog.Logger
 	now     func() time.Time
 
@@ -103,11 +110,17 @@ func New(cfg Config) (*Portal, error) {
 	if err := checkPrefix(cfg.Prefix); err != nil {
 		return nil, err
 	}
+	if cfg.Gateway != "" {
+		if err := cloud.CheckURL("Gateway", cfg.Gateway); err != nil {
+			return nil, fmt.Errorf("portal: %w", err)
+		}
+	}
 	p := &Portal{
 		service: cfg.Service,
 		who:     cfg.Authenticate,
 		prefix:  cfg.Prefix,
 		title:   cfg.Title,
+		gateway: strings.TrimSuffix(cfg.Gateway, "/"),
 		log:     cfg.Logger,
 		now:     cfg.Now,
 	}

@@ -464,6 +464,7 @@ func TestConfigurationIsCheckedAtOnce(t *testing.T) {
 		"SignIn":          {Service: w.service, Authenticate: who, SignIn: &portal.SignIn{}},
 		"Prefix":          {Service: w.service, Authenticate: who, Prefix: "portal/"},
 		"Keys[0]":         {Service: w.service, Authenticate: who, Keys: [][]byte{[]byte("short")}},
+		"Gateway":         {Service: w.service, Authenticate: who, Gateway: "http://api.example"},
 		"APIHosts[0]":     {Service: w.service, Authenticate: who, APIHosts: []string{"https://api.example"}},
 		"SignIn.TenantID": {Service: w.service, SignIn: &portal.SignIn{ClientID: "x", RedirectURL: "https://x.example/signin/callback"}},
 	} {

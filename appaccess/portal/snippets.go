@@ -39,9 +39,8 @@ func snippetValues(set appaccess.ApplicationSettings, targets []target) (values,
 	for _, t := range targets {
 		if t.Product.ID == first.ID {
 			v.URL = "https://" + v.Host + t.API.Path
-			if t.API.ServiceURL != "" {
-				v.URL = t.API.ServiceURL
-				v.Host = hostOf(t.API.ServiceURL)
+			if t.Address != "" {
+				v.URL, v.Host = t.Address, hostOf(t.Address)
 			}
 			break
 		}

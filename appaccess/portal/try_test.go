@@ -133,6 +133,24 @@ func TestTryItDoesNotLayOutWhatWouldNotFit(t *testing.T) {
 	assert.Less(t, len(got.Body), 200<<10)
 }
 
+// With a gateway, an API's service URL is what lies behind it: developers
+// neither see it nor reach it past the gate.
+func TestTryItAndSnippetsGoThroughTheGateway(t *testing.T) {
+	t.Parallel()
+	behind := "https://10.0.0.7:9443/internal"
+	w, a, _ := tryWorld(t, func(w *world, c *portal.Config) {
+		c.Gateway, c.APIHosts = w.api.URL+"/", append(c.APIHosts, "10.0.0.7:9443")
+	})
+	_, err := w.service.UpdateAPI(t.Context(), root, "orders-api", appaccess.APIUpdate{ServiceURL: &behind})
+	require.NoError(t, err)
+	got := try(a, "with", "key", "secret", "k", "path", "/42")
+	has(t, got, w.api.URL+"/orders/42")
+	for _, page := range []answer{got, a.get("/my/applications/shop"), a.get(tryPath)} {
+		has(t, page, w.api.URL+"/orders")
+		lacks(t, page, "10.0.0.7")
+	}
+}
+
 func TestTryItIsOffWithoutHosts(t *testing.T) {
 	t.Parallel()
 	_, a, _ := tryWorld(t, func(_ *world, c *portal.Config) { c.APIHosts = nil })

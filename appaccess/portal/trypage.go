@@ -58,7 +58,7 @@ func (p *Portal) tryTargets(rq *request) (appaccess.ApplicationSettings, []tryTa
 	all, err := p.targets(rq, set)
 	var out []tryTarget
 	for _, t := range all {
-		if p.try.allowed(t.API.ServiceURL) {
+		if p.try.allowed(t.Address) {
 			out = append(out, tryTarget{t, t.Product.ID + " " + t.API.ID})
 		}
 	}
@@ -96,7 +96,7 @@ func (p *Portal) tryOnce(rq *request, f form, set appaccess.ApplicationSettings,
 	if secret == "" || len(secret) > 4096 || strings.ContainsFunc(secret, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return nil, &appaccess.InvalidError{Field: "secret", Rule: "must be the secret or key as it was shown"}
 	}
-	address, err := tryURL(targets[i].API.ServiceURL, f.Get("path"))
+	address, err := tryURL(targets[i].Address, f.Get("path"))
 	if err != nil {
 		return nil, err
 	}

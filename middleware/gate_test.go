@@ -60,6 +60,7 @@ func TestKeysUnavailable(t *testing.T) {
 	assert.Equal(t, 503, w.Code)
 	assert.NotEmpty(t, w.Header().Get("Retry-After"))
 	assert.Equal(t, 403, call(h, mint(t, claims(object{"roles": nil}))).Code, "no key could have let it pass")
+	assert.Equal(t, 403, call(h, mint(t, claims(object{"scp": "x"}))).Code)
 	assert.Equal(t, 401, call(h, mint(t, claims(object{"exp": 1}))).Code)
 	assert.Equal(t, 401, call(h, "garbage").Code)
 }

@@ -249,6 +249,8 @@ func TestWaitingIsBounded(t *testing.T) {
 // Whatever a provider answers instead of keys, the known ones stay.
 func TestBadAnswersChangeNothing(t *testing.T) {
 	t.Parallel()
+	other := newEntra() // whose keys would replace the known one
+	other.keys = map[string]*rsa.PrivateKey{"k2": testKeys()[1]}
 	answers := map[string]func(*http.Request) (*http.Response, error){
 		"down": down,
 		"cut off": func(*http.Request) (*http.Response, error) {
@@ -263,7 +265,7 @@ func TestBadAnswersChangeNothing(t *testing.T) {
 		},
 		"elsewhere": func(r *http.Request) (*http.Response, error) {
 			if r.URL.Host != "login.test" {
-				return respond(200, newEntra().document()), nil
+				return respond(200, other.document()), nil
 			}
 			resp := respond(302, nil)
 			resp.Header.Set("Location", "https://elsewhere.test/keys")
@@ -271,7 +273,7 @@ func TestBadAnswersChangeNothing(t *testing.T) {
 		},
 		"downgraded": func(r *http.Request) (*http.Response, error) {
 			if r.URL.Scheme != "https" {
-				return respond(200, newEntra().document()), nil
+				return respond(200, other.document()), nil
 			}
 			resp := respond(302, nil)
 			resp.Header.Set("Location", "http://login.test/keys")
@@ -285,7 +287,10 @@ func TestBadAnswersChangeNothing(t *testing.T) {
 		answers[name] = func(*http.Request) (*http.Response, error) { return respond(200, []byte(body)), nil }
 	}
 	for _, status := range []int{204, 304, 404, 429, 500} {
-		answers[http.StatusText(status)] = func(*http.Request) (*http.Response, error) { return respond(status, newEntra().document()), nil }
+		answers[http.StatusText(status)] = func(*http.Request) (*http.Response, error) { return respond(status, other.document()), nil }
+	}
+	answers["huge"] = func(*http.Request) (*http.Response, error) {
+		return respond(200, append(other.document(), strings.Repeat(" ", 1<<20)...)), nil
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
@@ -380,7 +385,9 @@ func TestSameKeyID(t *testing.T) {
 	require.NoError(t, err)
 	e.answer = func(*http.Request) (*http.Response, error) { return respond(200, doc), nil }
 	h := open(t, config(e)).Product("starter")(echo)
-	assert.Equal(t, 401, call(h, mint(t, claims(nil))).Code)
+	for _, key := range testKeys()[:2] {
+		assert.Equal(t, 401, call(h, sign(t, key, object{"typ": "JWT", "alg": "RS256", "kid": "k1"}, claims(nil))).Code)
+	}
 	assert.Equal(t, 200, call(h, mintWith(t, 2, claims(nil))).Code)
 }
 

@@ -228,3 +228,15 @@ func TestTryItShowsWhatItGets(t *testing.T) {
 	has(t, cut, "The API could not be called")
 	lacks(t, cut, "sensitive")
 }
+
+// Who follows the description of the feature finds its words where it says.
+func TestPagesUseTheWordsOfTheDescription(t *testing.T) {
+	t.Parallel()
+	w, a, _ := tryWorld(t)
+	mine := a.get("/my/applications/shop")
+	for _, words := range []string{"<dt>Client ID</dt>", "<dt>Client secret</dt>", "Scope <span"} {
+		has(t, mine, words)
+	}
+	// Also an application that has a secret gets another one from here.
+	assert.Regexp(t, `<dt>Client secret</dt><dd>.*Add secret</a></dd>`, w.visit("manager").get("/applications/shop").Body)
+}

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/entragate/entragate/internal/process"
 )
 
 // kindApplying is the kind of the record that claims an object for one call
@@ -18,8 +20,16 @@ import (
 const kindApplying Kind = "applying"
 
 type applying struct {
-	Holder string    `json:"holder"`
-	Until  time.Time `json:"until"` // should that call have died
+	Holder  string    `json:"holder"`
+	Process string    `json:"process,omitempty"`
+	Until   time.Time `json:"until"` // should that call have died
+}
+
+// inForce reports whether a claim still holds. One of a process that
+// died on this machine is not; one of a process that died elsewhere is, until
+// its end.
+func inForce(id string, until, now time.Time) bool {
+	return now.Before(until) && !process.Dead(id)
 }
 
 const (
@@ -174,10 +184,10 @@ func (s *Service) takeApplication(e *edit, r *round, id string) error {
 // claimObject takes a claim unless another call has it.
 func (e *edit) claimObject(r *round, object string) (bool, error) {
 	held, err := e.claimOn(object)
-	if err != nil || held.Holder != "" && e.now.Before(held.Until) {
+	if err != nil || held.Holder != "" && inForce(held.Process, held.Until, e.now) {
 		return false, err
 	}
-	body, err := json.Marshal(applying{Holder: r.holder, Until: e.now.Add(applyTime)})
+	body, err := json.Marshal(applying{Holder: r.holder, Process: process.ID(), Until: e.now.Add(applyTime)})
 	if err != nil {
 		return false, err
 	}

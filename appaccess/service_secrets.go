@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/entragate/entragate/internal/process"
 )
 
 // kindOperation is the kind of the record of a secret in the making, one for
@@ -18,7 +20,8 @@ type operation struct {
 	ID            string    `json:"id"` // also that of the credential
 	ApplicationID string    `json:"applicationId"`
 	Claim         string    `json:"claim,omitempty"` // of the call that works on it
-	Until         time.Time `json:"until,omitzero"`  // end of the claim, should that call have died
+	Process       string    `json:"process,omitempty"`
+	Until         time.Time `json:"until,omitzero"` // end of the claim, should that call have died
 }
 
 // claimTime bounds how long one call may work on a secret.
@@ -85,7 +88,7 @@ func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wan
 		if op, err = e.operation(applicationID); err != nil {
 			return err
 		}
-		if op.Claim != "" && e.now.Before(op.Until) {
+		if op.Claim != "" && inForce(op.Process, op.Until, e.now) {
 			return &ConflictError{Field: "credential", Reason: "a secret is being made for the application right now: try again when that is done", Objects: []string{applicationID}}
 		}
 		if op.ID == "" && !wanted {
@@ -94,7 +97,7 @@ func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wan
 		if op.ID == "" {
 			op = operation{ID: newID(), ApplicationID: applicationID}
 		}
-		op.Claim, op.Until = claim, e.now.Add(claimTime)
+		op.Claim, op.Process, op.Until = claim, process.ID(), e.now.Add(claimTime)
 		// A call that died may have sealed a value that is replaced now: left
 		// there, its end would take the new secret with it.
 		return firstError(e.forgetHandover(op.ID), e.putOperation(op))
@@ -118,7 +121,7 @@ func (s *Service) release(ctx context.Context, by Actor, op operation) {
 		if err != nil || now.Claim != op.Claim {
 			return err
 		}
-		now.Claim, now.Until = "", time.Time{}
+		now.Claim, now.Process, now.Until = "", "", time.Time{}
 		return e.putOperation(now)
 	})
 	if err != nil {
@@ -177,12 +180,16 @@ func (s *Service) recordSecret(ctx context.Context, by Actor, op operation, c *C
 		if ignoreNotFound(err) != nil {
 			return err
 		}
+		value := "sealed for the owner"
+		if handover == nil {
+			value = "shown to the actor"
+		}
 		if req.Rotate && handover == nil {
 			if err := e.replaceOthers(c, req.Overlap); err != nil {
 				return err
 			}
 		}
-		return firstError(e.addCredential(c, "credential.add"), e.w.Delete(kindOperation, op.ApplicationID))
+		return firstError(e.addCredential(c, value), e.w.Delete(kindOperation, op.ApplicationID))
 	})
 }
 

@@ -2,6 +2,11 @@ package provision_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/process"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -185,4 +191,38 @@ func TestLeaseOfADeadEngineEnds(t *testing.T) {
 	// Whoever lost the lease records nothing more.
 	err = j.Save(t.Context(), "dead", provision.Entry{Object: "entragate-test-product-starter"})
 	assert.ErrorIs(t, err, provision.ErrLeaseLost)
+}
+
+// TestLeaseOfADeadProcessEndsAtOnce: nobody waits for a process that is known
+// to have died, and everybody for one that runs.
+func TestLeaseOfADeadProcessEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	if process.ID() == "" {
+		t.Skip("this system does not tell which processes run")
+	}
+	w := newWorld(t, entratest.Config{})
+	j := provision.NewStoreJournal(w.store)
+	now := w.clock.now()
+	for id, free := range map[string]bool{deadProcess(t): true, process.ID(): false, "elsewhere/1": false} {
+		_, err := w.store.Update(t.Context(), func(tx appaccess.Writer) error {
+			body, err := json.Marshal(map[string]any{"holder": "other", "process": id, "until": now.Add(time.Minute)})
+			if err != nil {
+				return err
+			}
+			return tx.Put(appaccess.Record{Kind: appaccess.KindLease, ID: "o", Body: body})
+		})
+		require.NoError(t, err)
+		err = j.Lease(t.Context(), "o", "me", now, now.Add(time.Minute))
+		var leased *provision.LeasedError
+		assert.Equal(t, !free, errors.As(err, &leased), id)
+	}
+}
+
+// deadProcess is the ID of a process that ran and ended.
+func deadProcess(t *testing.T) string {
+	t.Helper()
+	child := exec.Command("true")
+	require.NoError(t, child.Run())
+	id := process.ID()
+	return id[:strings.LastIndexByte(id, '/')+1] + strconv.Itoa(child.Process.Pid)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/process"
 )
 
 // Journal keeps, for each object, what was recorded of it and what is under
@@ -21,7 +22,8 @@ type Journal interface {
 	// it: else [ErrLeaseLost], and nothing is written.
 	Save(ctx context.Context, holder string, e Entry) error
 	// Lease takes or prolongs the lease of an object. If another holder has it
-	// and its end is after now, the error is a [*LeasedError].
+	// and its end is after now, the error is a [*LeasedError]. A lease whose
+	// holder is known to have died may be given to another before its end.
 	Lease(ctx context.Context, object, holder string, now, until time.Time) error
 	// Release ends a lease. One that is not held is no error.
 	Release(ctx context.Context, object, holder string) error
@@ -91,8 +93,9 @@ func NewStoreJournal(s appaccess.Store) Journal { return storeJournal{s} }
 type storeJournal struct{ store appaccess.Store }
 
 type lease struct {
-	Holder string    `json:"holder"`
-	Until  time.Time `json:"until"`
+	Holder  string    `json:"holder"`
+	Process string    `json:"process,omitempty"`
+	Until   time.Time `json:"until"`
 }
 
 func (j storeJournal) Load(ctx context.Context, objects []string) (map[string]Entry, error) {
@@ -134,10 +137,10 @@ func (j storeJournal) Lease(ctx context.Context, object, holder string, now, unt
 		if _, err := getJSON(w, appaccess.KindLease, object, &l); err != nil {
 			return err
 		}
-		if l.Holder != "" && l.Holder != holder && l.Until.After(now) {
+		if l.Holder != "" && l.Holder != holder && l.Until.After(now) && !process.Dead(l.Process) {
 			return &LeasedError{Object: object, Until: l.Until}
 		}
-		return putJSON(w, appaccess.KindLease, object, lease{Holder: holder, Until: until})
+		return putJSON(w, appaccess.KindLease, object, lease{Holder: holder, Process: process.ID(), Until: until})
 	})
 	return err
 }

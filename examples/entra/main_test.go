@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -71,8 +72,7 @@ func (p *pipeline) run(want int, args ...string) (out, errOut string) {
 	p.Helper()
 	exe, err := os.Executable()
 	require.NoError(p, err)
-	cmd := exec.CommandContext(p.Context(), exe, append(p.flags, args...)...)
-	cmd.Env = append([]string{"ENTRA_TEST_AS_COMMAND=1", "HOME=" + p.TempDir(), "TMPDIR=" + p.TempDir()}, p.env...)
+	cmd := p.command(exe, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
@@ -85,6 +85,45 @@ func (p *pipeline) run(want int, args ...string) (out, errOut string) {
 		assert.NotContains(p, stdout.String()+stderr.String(), p.caller.Secret.Reveal())
 	}
 	return stdout.String(), stderr.String()
+}
+
+func (p *pipeline) command(exe string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(p.Context(), exe, append(p.flags, args...)...)
+	cmd.Env = append([]string{"ENTRA_TEST_AS_COMMAND=1", "HOME=" + p.TempDir(), "TMPDIR=" + p.TempDir()}, p.env...)
+	return cmd
+}
+
+// TestKilled kills the process in the middle of a request to Graph, whose write
+// is still done. The next run waits for nobody, since the one that held the
+// objects is dead, and ends in the same state.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	want := newPipeline(t, entratest.ApplicationAdministrator)
+	want.run(0, "apply")
+	total := want.Counts().Writes
+	require.Positive(t, total)
+	for k := 1; k <= total; k += 3 {
+		p := newPipeline(t, entratest.ApplicationAdministrator)
+		cmd := p.command(exe, "apply")
+		var writes atomic.Int64
+		p.OnRequest(func(r entratest.Request) entratest.Fault {
+			if r.Write && writes.Add(1) == int64(k) {
+				_ = cmd.Process.Kill()
+			}
+			return entratest.Fault{}
+		})
+		require.NoError(t, cmd.Start())
+		require.Error(t, cmd.Wait(), "killed at write %d", k)
+		p.OnRequest(nil)
+		_, stderr := p.run(0, "apply")
+		assert.NotContains(t, stderr, "wait for another", "after the kill at write %d", k)
+		assert.Equal(t, len(want.State().Applications), len(p.State().Applications), "after the kill at write %d", k)
+		before := p.writes()
+		p.run(0, "apply")
+		assert.Equal(t, before, p.writes(), "nothing was left to do after the kill at write %d", k)
+	}
 }
 
 func (p *pipeline) writes() int { return p.Counts().Writes }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package process
+
+func place() string { return "" }
+
+func gone(int) bool { return false }

@@ -125,3 +125,19 @@ func TestAuditSaysWhatChanged(t *testing.T) {
 		assert.Equal(t, want[1], trail.Items[0].Details[want[0]], action)
 	}
 }
+
+// Whether the value of a secret was shown to who made it is what an
+// investigation asks first.
+func TestAuditSaysWhoSawASecret(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	_, err := h.AddSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+	require.NoError(t, err)
+	_, err = h.HandOverSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+	require.NoError(t, err)
+	trail, err := h.Audit(ctx, boss, appaccess.AuditFilter{Action: "credential.add"})
+	require.NoError(t, err)
+	require.Len(t, trail.Items, 2)
+	assert.Equal(t, "sealed for the owner", trail.Items[0].Details["value"])
+	assert.Equal(t, "shown to the actor", trail.Items[1].Details["value"])
+}

@@ -231,7 +231,7 @@ func (s *Service) addKeyless(ctx context.Context, by Actor, applicationID string
 	defer cancel()
 	err = s.update(ctx, by, func(e *edit) error {
 		c.Created = e.now
-		return e.addCredential(&c, "credential.add")
+		return e.addCredential(&c, "")
 	})
 	return orZero(c, err)
 }
@@ -275,10 +275,14 @@ func (e *edit) roomFor(c *Credential) error {
 	return nil
 }
 
-func (e *edit) addCredential(c *Credential, action string) error {
-	return firstError(write(e, c), e.audit(action, KindApplication, c.ApplicationID, map[string]string{
-		"credential": c.ID, "kind": string(c.Kind), "name": c.Name, "keyId": c.KeyID,
-	}))
+// addCredential records a credential. value says who got to see it; empty for a
+// kind that has none.
+func (e *edit) addCredential(c *Credential, value string) error {
+	details := map[string]string{"credential": c.ID, "kind": string(c.Kind), "name": c.Name, "keyId": c.KeyID}
+	if value != "" {
+		details["value"] = value
+	}
+	return firstError(write(e, c), e.audit("credential.add", KindApplication, c.ApplicationID, details))
 }
 
 // RemoveCredential removes a credential from Entra and then from here; a secret

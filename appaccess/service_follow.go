@@ -25,9 +25,9 @@ type applying struct {
 	Until   time.Time `json:"until"` // should that call have died
 }
 
-// inForce reports whether a claim still holds. One of a process that
-// died on this machine is not; one of a process that died elsewhere is, until
-// its end.
+// inForce reports whether a claim still holds. One of a process that died on
+// this machine does not; one of a process that died elsewhere does, until its
+// end.
 func inForce(id string, until, now time.Time) bool {
 	return now.Before(until) && !process.Dead(id)
 }

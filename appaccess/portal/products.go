@@ -183,7 +183,8 @@ func (p *Portal) productSave(rq *request) error {
 	id, f := rq.PathValue("id"), form{Values: rq.PostForm}
 	name, description := f.Get("name"), f.Get("description")
 	_, err := p.service.UpdateProduct(rq.Context(), rq.actor, id, appaccess.ProductUpdate{Name: &name, Description: &description})
-	if err == nil || isProvision(err) {
+	saved := err == nil || isProvision(err)
+	if saved {
 		_, err = p.service.SetAccess(rq.Context(), rq.actor, id, appaccess.AccessRequest{Access: accessOf(f), Force: f.Has("force", "yes")})
 	}
 	var conflict *appaccess.ConflictError
@@ -191,6 +192,9 @@ func (p *Portal) productSave(rq *request) error {
 		return p.productPropertiesPage(rq, http.StatusConflict, f, sentence(conflict.Error()))
 	}
 	if f.refuse(err, productFields...) {
+		if saved && f.Other == "" {
+			f.Other = "Name and description are saved. The access is as it was: please look at the marked fields."
+		}
 		return p.productPropertiesPage(rq, appaccess.Status(err), f, "")
 	}
 	return p.done(rq, err, "Saved.", p.path("products", id, "properties"))

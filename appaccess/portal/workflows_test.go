@@ -240,3 +240,19 @@ func TestPagesUseTheWordsOfTheDescription(t *testing.T) {
 	// Also an application that has a secret gets another one from here.
 	assert.Regexp(t, `<dt>Client secret</dt><dd>.*Add secret</a></dd>`, w.visit("manager").get("/applications/shop").Body)
 }
+
+// What is saved before the rest is refused is not called unchanged.
+func TestPropertiesSayWhatWasSaved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.service.CreateProduct(t.Context(), root, appaccess.ProductRequest{ID: "x", Name: "Ärger", Access: appaccess.Access{Key: true}})
+	require.NoError(t, err)
+	got := w.visit("manager").post("/products/x/properties", "name", "Ärger", "description", "new", "access", "token")
+	assert.Equal(t, http.StatusBadRequest, got.Status)
+	p, err := w.service.Product(t.Context(), root, "x")
+	require.NoError(t, err)
+	assert.Equal(t, "new", p.Description)
+	assert.Equal(t, appaccess.Access{Key: true}, p.Access)
+	has(t, got, "Name and description are saved.")
+	lacks(t, got, "Nothing was changed yet")
+}

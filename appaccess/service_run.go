@@ -20,9 +20,9 @@ var keeper = Manager("entragate:run")
 // calls [Service.Sync] at once and then again and again, with pauses of about
 // every (0: 5 minutes; at least a second), each up to a tenth shorter or
 // longer, so that replicas do not all work at the same moment. Every replica
-// may run it. What fails is logged and tried again the next time; credentials
-// that are gone from Entra are logged as warnings, since only their owners can
-// replace them.
+// with a Provisioner may run it. What fails is logged and tried again the next
+// time; credentials that are gone from Entra are logged as warnings, since only
+// their owners can replace them.
 //
 // It looks at what is known to be pending. What was changed in Entra by hand is
 // found by Sync with All, which reads everything there: call that by yourself,

@@ -46,18 +46,28 @@ func (p *Portal) productFormPage(rq *request, status int, f form) error {
 
 func (p *Portal) productCreate(rq *request) error {
 	f := form{Values: rq.PostForm}
-	made, err := p.service.CreateProduct(rq.Context(), rq.actor, appaccess.ProductRequest{
-		ID: f.Get("id"), Name: f.Get("name"), Description: f.Get("description"),
-		Access: accessOf(f), APIs: f.Values["apis"], Published: f.Has("published", "yes"),
-	})
+	access, err := accessOf(f)
+	var made appaccess.Product
+	if err == nil {
+		made, err = p.service.CreateProduct(rq.Context(), rq.actor, appaccess.ProductRequest{
+			ID: f.Get("id"), Name: f.Get("name"), Description: f.Get("description"),
+			Access: access, APIs: f.Values["apis"], Published: f.Has("published", "yes"),
+		})
+	}
 	if f.refuse(err, productFields...) {
 		return p.productFormPage(rq, appaccess.Status(err), f)
 	}
 	return p.done(rq, err, "Product created.", p.path("products", made.ID))
 }
 
-func accessOf(f form) appaccess.Access {
-	return appaccess.Access{Token: f.Has("access", "token"), Key: f.Has("access", "key")}
+// accessOf reads what a form chose. That nothing is asked of callers is a choice
+// of its own, so no slip and no form that was cut short opens a product.
+func accessOf(f form) (appaccess.Access, error) {
+	a := appaccess.Access{Token: f.Has("access", "token"), Key: f.Has("access", "key")}
+	if a.Open() != f.Has("access", "open") {
+		return a, &appaccess.InvalidError{Field: "access", Rule: "choose a token, a key or both; or open alone"}
+	}
+	return a, nil
 }
 
 // crumbs is the way to a page: pairs of text and address below the prefix.
@@ -166,6 +176,9 @@ func (p *Portal) productProperties(rq *request) error {
 	if one.Access.Key {
 		values["access"] = append(values["access"], "key")
 	}
+	if one.Access.Open() {
+		values["access"] = []string{"open"}
+	}
 	return p.productPropertiesPage(rq, http.StatusOK, form{Values: values}, "")
 }
 
@@ -182,10 +195,14 @@ func (p *Portal) productPropertiesPage(rq *request, status int, f form, ask stri
 func (p *Portal) productSave(rq *request) error {
 	id, f := rq.PathValue("id"), form{Values: rq.PostForm}
 	name, description := f.Get("name"), f.Get("description")
-	_, err := p.service.UpdateProduct(rq.Context(), rq.actor, id, appaccess.ProductUpdate{Name: &name, Description: &description})
-	saved := err == nil || isProvision(err)
+	access, err := accessOf(f)
+	saved := false
+	if err == nil {
+		_, err = p.service.UpdateProduct(rq.Context(), rq.actor, id, appaccess.ProductUpdate{Name: &name, Description: &description})
+		saved = err == nil || isProvision(err)
+	}
 	if saved {
-		_, err = p.service.SetAccess(rq.Context(), rq.actor, id, appaccess.AccessRequest{Access: accessOf(f), Force: f.Has("force", "yes")})
+		_, err = p.service.SetAccess(rq.Context(), rq.actor, id, appaccess.AccessRequest{Access: access, Force: f.Has("force", "yes")})
 	}
 	var conflict *appaccess.ConflictError
 	if errors.As(err, &conflict) && len(conflict.Objects) > 0 {

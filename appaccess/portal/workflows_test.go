@@ -256,3 +256,26 @@ func TestPropertiesSayWhatWasSaved(t *testing.T) {
 	has(t, got, "Name and description are saved.")
 	lacks(t, got, "Nothing was changed yet")
 }
+
+// A product is opened to everyone by saying so, never by leaving something out.
+func TestNothingChosenDoesNotOpenAProduct(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.visit("manager")
+	for _, access := range [][]string{{}, {"access", "open", "access", "key"}} {
+		got := m.post("/products/starter/properties", append([]string{"name", "Starter", "description", "new"}, access...)...)
+		assert.Equal(t, http.StatusBadRequest, got.Status)
+		has(t, got, "Choose a token, a key or both")
+		assert.Equal(t, http.StatusBadRequest, m.post("/products/new", append([]string{"name", "Second"}, access...)...).Status)
+	}
+	p, err := w.service.Product(t.Context(), root, "starter")
+	require.NoError(t, err)
+	assert.Equal(t, appaccess.Access{Key: true}, p.Access)
+	assert.NotEqual(t, "new", p.Description)
+
+	require.Equal(t, http.StatusSeeOther, m.post("/products/starter/properties", "name", "Starter", "description", "", "access", "open").Status)
+	p, err = w.service.Product(t.Context(), root, "starter")
+	require.NoError(t, err)
+	assert.True(t, p.Access.Open())
+	has(t, m.get("/products/starter/properties"), `value="open" checked`)
+}

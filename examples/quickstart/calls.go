@@ -77,19 +77,20 @@ func subscriptionKey(key string) http.Header {
 	return http.Header{"Ocp-Apim-Subscription-Key": {key}}
 }
 
-// untilRefused calls until the gate refuses, and tells how long that took.
+// untilRefused calls until the gate refuses, and tells how long that took. A
+// call that was begun later than limit and still passes is an error.
 func untilRefused(ctx context.Context, client *http.Client, gateway string, header http.Header, limit time.Duration) (time.Duration, error) {
-	began := time.Now()
+	ended := time.Now()
 	for {
+		begun := time.Since(ended)
 		status, _, err := post(ctx, client, gateway+resource, header)
-		took := time.Since(began)
 		switch {
 		case err != nil:
-			return took, err
+			return begun, err
 		case status == http.StatusUnauthorized || status == http.StatusForbidden:
-			return took, nil
-		case took > limit:
-			return took, fmt.Errorf("still %d after %v", status, limit)
+			return time.Since(ended), nil
+		case begun > limit:
+			return begun, fmt.Errorf("still %d after %v", status, begun)
 		}
 	}
 }

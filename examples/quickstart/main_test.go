@@ -126,7 +126,7 @@ func (r running) call(t *testing.T, header http.Header) int {
 // eventually is for what a gate learns within a second.
 func (r running) eventually(t *testing.T, want int, header http.Header) {
 	t.Helper()
-	require.Eventually(t, func() bool { return r.call(t, header) == want }, 15*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.call(t, header) == want }, time.Minute, 10*time.Millisecond)
 }
 
 func (r running) control(t *testing.T, path, key string) (map[string]string, int) {

@@ -352,3 +352,18 @@ func TestReview(t *testing.T) {
 	assert.False(t, review.Products[1].Found)
 	assert.False(t, review.Applications[1].Found)
 }
+
+// TestPreflightDoesNotWait: a diagnosis that says no says so at once.
+func TestPreflightDoesNotWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, entratest.Config{})
+	nobody, err := w.tenant.AddCaller("nobody")
+	require.NoError(t, err)
+	cfg := w.config()
+	cfg.Directory = w.tenant.Directory(nobody)
+	before := w.clock.now()
+	p, err := w.engineOf(cfg).Preflight(t.Context())
+	require.NoError(t, err)
+	assert.False(t, p.OK)
+	assert.Equal(t, before, w.clock.now())
+}

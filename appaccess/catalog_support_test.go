@@ -44,14 +44,14 @@ func (s *moodyStore) set(change func(*moodyStore)) {
 	}
 }
 
-func (s *moodyStore) mood() (fail error, hang chan struct{}, silent bool) {
+func (s *moodyStore) mood() (hang chan struct{}, silent bool, fail error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fail, s.hang, s.silent
+	return s.hang, s.silent, s.fail
 }
 
 func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) error {
-	fail, hang, _ := s.mood()
+	hang, _, fail := s.mood()
 	if hang != nil {
 		s.views.Add(1)
 		n := s.active.Add(1)
@@ -88,7 +88,7 @@ func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) 
 }
 
 func (s *moodyStore) Update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
-	if fail, _, _ := s.mood(); fail != nil {
+	if _, _, fail := s.mood(); fail != nil {
 		return 0, fail
 	}
 	return s.Store.Update(ctx, fn)
@@ -138,7 +138,7 @@ func (s *moodyStore) Changes(ctx context.Context, after appaccess.Revision) iter
 			}
 		})
 		for c, err := range s.Store.Changes(feed, after) {
-			fail, hang, silent := s.mood()
+			hang, silent, fail := s.mood()
 			if hang != nil || silent {
 				<-ctx.Done()
 				err = ctx.Err()

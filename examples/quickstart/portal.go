@@ -55,6 +55,7 @@ func (h *house) openPortal(ctx context.Context, say func(string, ...any)) (strin
 			Authority:    h.tenant.BaseURL(),
 			HTTPClient:   h.client,
 		},
+		Gateway:    h.gateway,
 		APIHosts:   []string{strings.TrimPrefix(h.gateway, "https://")},
 		HTTPClient: h.client,
 	})
@@ -116,22 +117,11 @@ func (h *house) addPeople(ctx context.Context, portalAppID string) error {
 // addSamples adds products, applications and subscriptions beside those of the
 // story.
 func (h *house) addSamples(ctx context.Context) error {
-	for _, id := range []string{"echo-api", "reports"} {
-		api, err := h.service.API(ctx, manager, id)
-		if err != nil {
-			return err
-		}
-		url := h.gateway + api.Path
-		if _, err := h.service.UpdateAPI(ctx, manager, id, appaccess.APIUpdate{ServiceURL: &url}); err != nil {
-			return err
-		}
-	}
 	for _, req := range []appaccess.APIRequest{
 		{ID: "orders", Name: "Orders", Path: "/orders", Description: "Create, change and follow orders"},
 		{ID: "stock", Name: "Stock levels", Path: "/stock", Description: "What lies in which warehouse"},
 		{ID: "invoices", Name: "Invoices", Path: "/invoices", Description: "Invoices and credit notes as PDF and JSON"},
 	} {
-		req.ServiceURL = h.gateway + req.Path
 		if _, err := h.service.CreateAPI(ctx, manager, req); err != nil {
 			return err
 		}

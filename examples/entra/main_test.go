@@ -108,13 +108,16 @@ func TestKilled(t *testing.T) {
 		p := newPipeline(t, entratest.ApplicationAdministrator)
 		cmd := p.command(exe, "apply")
 		var writes atomic.Int64
+		started := make(chan struct{})
 		p.OnRequest(func(r entratest.Request) entratest.Fault {
 			if r.Write && writes.Add(1) == int64(k) {
+				<-started
 				_ = cmd.Process.Kill()
 			}
 			return entratest.Fault{}
 		})
 		require.NoError(t, cmd.Start())
+		close(started)
 		require.Error(t, cmd.Wait(), "killed at write %d", k)
 		p.OnRequest(nil)
 		_, stderr := p.run(0, "apply")

@@ -20,7 +20,7 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d *decision) {
 		g.challenge(h, r, d)
 	}
 	if d.status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(int((max(d.retry, time.Second)+time.Second-1)/time.Second)))
+		h.Set("Retry-After", strconv.Itoa(int(d.retryAfter()/time.Second)))
 	}
 	if g.cfg.Refuse != nil {
 		g.cfg.Refuse(w, r, d.public(g.cfg.Now(), g.cfg.ReportOnly))

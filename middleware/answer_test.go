@@ -91,7 +91,7 @@ func TestPrecedence(t *testing.T) {
 		status int
 	}{
 		"two tokens":                       {with([]string{good, good}), 400},
-		"two tokens and a right key":       {with([]string{good, good}, key), 200},
+		"two tokens and a right key":       {with([]string{good, good}, key), 400},
 		"two tokens and a wrong key":       {with([]string{good, good}, wrong), 400},
 		"two keys":                         {with(nil, key, key), 400},
 		"two keys and a right token":       {with([]string{good}, key, key), 200},

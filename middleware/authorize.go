@@ -22,13 +22,18 @@ type decision struct {
 }
 
 // decide holds a request's credentials against a route. A valid one passes
-// whatever the other is; of several failures the one that ranks highest is
+// whatever the other is, unless there are two Authorization headers; of several failures the one that ranks highest is
 // answered.
 func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, now time.Time) (d decision) {
 	d.route, d.credential = r, NoCredential
 	if c.none() {
 		d.failure = g.anonymous(r)
 		d.open = d.ok()
+		return d
+	}
+	if c.twoAuth { // which one counts, others may see differently: no key makes up for it
+		d.credential = TokenCredential
+		d.failure = failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "Authorization", got: "more than one", want: "one"}
 		return d
 	}
 	if c.hasAuth {
@@ -67,10 +72,7 @@ func (g *Gate) anonymous(r *route) failure {
 
 // token decides on the Authorization header.
 func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, now time.Time, d *decision) failure {
-	switch {
-	case c.twoAuth:
-		return failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "Authorization", got: "more than one", want: "one"}
-	case !c.hasBearer:
+	if !c.hasBearer {
 		return unauthorized(TokenNotPresent, "Authorization", "another scheme", "Bearer and an access token")
 	}
 	v, f := g.verifier.check(ctx, c.token, p, now)
@@ -90,7 +92,8 @@ func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, n
 
 // grants looks for a product of the route that lets a token pass: audience,
 // role and access must be that one product's, and in managed mode the client
-// must be granted it. d may be nil, to see only whether one could.
+// must be granted it. d may be nil, to see only whether one could: the token
+// is not verified then, and the catalog is not asked about whom it names.
 func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *decision) failure {
 	if f := p.knows(t); !f.ok() {
 		return f
@@ -99,7 +102,7 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 	var client *appaccess.ClientState
 	for _, pr := range r.products {
 		f, near := pr.admits(t)
-		if f.ok() && g.managed {
+		if f.ok() && g.managed && d != nil {
 			near = 5
 			client, f = g.client(ctx, t, pr, client)
 		}

@@ -89,11 +89,11 @@ type Config struct {
 	// none if negative. One takes about 2 KiB, at most 10 KiB.
 	CacheSize int
 	// KeyInterval is the least time between two fetches of the signing keys
-	// that a token with an unknown key ID may cause: 5 minutes if zero. Keys
-	// are read anew every hour besides.
+	// that a token with an unknown key ID may cause: 5 minutes if zero, not
+	// negative. Keys are read anew every hour besides.
 	KeyInterval time.Duration
 	// KeyWait bounds how long such a request waits for that fetch: 3 seconds
-	// if zero.
+	// if zero, not negative.
 	KeyWait time.Duration
 	// HTTPClient fetches the keys; nil uses one of the gate's own. Redirects
 	// to another origin are refused and answers bounded in either case.
@@ -208,6 +208,7 @@ func (c *Config) checkTokens() error {
 	if len(c.Algorithms) == 0 {
 		c.Algorithms = []string{"RS256"}
 	}
+	c.Algorithms = slices.Clone(c.Algorithms)
 	for _, a := range c.Algorithms {
 		if signingMethods[a] == nil {
 			return fmt.Errorf("Algorithms: %q: allowed are RS256, RS384, RS512, PS256, PS384, PS512", a)
@@ -255,6 +256,9 @@ func (c *Config) checkKeys() error {
 	}
 	if c.CacheSize > 1<<20 {
 		return fmt.Errorf("CacheSize: %d: at most %d is allowed", c.CacheSize, 1<<20)
+	}
+	if c.KeyInterval < 0 || c.KeyWait < 0 {
+		return errors.New("KeyInterval, KeyWait: must not be negative: unknown key IDs would cause fetches without end, or valid tokens be refused")
 	}
 	c.KeyInterval = orDefault(c.KeyInterval, 5*time.Minute)
 	c.KeyWait = orDefault(c.KeyWait, 3*time.Second)
@@ -348,6 +352,9 @@ func (c *Config) checkSubscriptions(products, apis map[string]bool) error {
 func (c *Config) checkResource() error {
 	if c.Resource == "" {
 		return nil
+	}
+	if strings.ContainsFunc(c.Resource, notScope) {
+		return fmt.Errorf("Resource: %q cannot stand in a challenge: no space, quote or backslash is allowed, ASCII only", c.Resource)
 	}
 	return cloud.CheckURL("Resource", c.Resource)
 }

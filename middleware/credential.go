@@ -93,6 +93,13 @@ func withoutParameter(raw, name string) string {
 	return b.String()
 }
 
+// copyURL is the same request with an URL of its own.
+func copyURL(r *http.Request) *http.Request {
+	out, u := r.WithContext(r.Context()), *r.URL
+	out.URL = &u
+	return out
+}
+
 // redact takes the key out of the request's own URL.
 func redact(r *http.Request, name string) {
 	r.URL.RawQuery = withoutParameter(r.URL.RawQuery, name)

@@ -79,11 +79,19 @@ func (g *Gate) Explain(r *http.Request) Decision {
 	return d.public(g.cfg.Now(), g.cfg.ReportOnly)
 }
 
+// retryAfter is what a 503 tells the caller, in whole seconds; else 0.
+func (d *decision) retryAfter() time.Duration {
+	if d.status != http.StatusServiceUnavailable {
+		return 0
+	}
+	return (max(d.retry, time.Second) + time.Second - 1).Truncate(time.Second)
+}
+
 func (d *decision) public(now time.Time, reportOnly bool) Decision {
 	out := Decision{
 		Allowed: d.ok(), ReportOnly: reportOnly, Status: d.status, Reason: d.reason, Credential: d.credential,
 		Product: d.product, Detail: Detail{d.field, d.got, d.want}, Cached: d.cached,
-		RetryAfter: d.retry, Time: now,
+		RetryAfter: d.retryAfter(), Time: now,
 	}
 	if d.route != nil {
 		out.API = d.route.api

@@ -13,8 +13,9 @@
 //   - its subscription key is that of an active subscription whose scope
 //     reaches the product or the API.
 //
-// Either suffices, and an invalid one does not spoil a valid other. Everything
-// else is refused: 400 (the request is ambiguous), 401 (no valid credential),
+// Either suffices, and an invalid one does not spoil a valid other. Two
+// Authorization headers are refused even beside a valid key: servers differ in
+// which of the two they read. Everything else is refused: 400 (the request is ambiguous), 401 (no valid credential),
 // 403 (a valid one without the right), 404 (no such API) or 503 (the answer
 // could not be had and might have let the request pass).
 //

@@ -129,7 +129,11 @@ func (g *Gate) guard(find func(*policy, *http.Request) (*route, failure)) func(h
 
 func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, find func(*policy, *http.Request) (*route, failure)) {
 	c := g.find(r)
+	untouched := r
 	if c.keyInQuery && g.cfg.RedactKeyQuery {
+		if g.cfg.ReportOnly {
+			untouched = copyURL(r)
+		}
 		redact(r, g.cfg.KeyQuery)
 	}
 	d := g.judge(r, &c, find)
@@ -141,7 +145,7 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, 
 	}
 	switch {
 	case g.cfg.ReportOnly:
-		next.ServeHTTP(w, g.principalOnly(r, &d))
+		next.ServeHTTP(w, g.principalOnly(untouched, &d))
 	case d.ok():
 		next.ServeHTTP(w, g.forward(r, &c, &d))
 	default:
@@ -173,7 +177,9 @@ func (g *Gate) current() *policy {
 	}
 	g.compile.Lock()
 	defer g.compile.Unlock()
-	s = g.catalog.Snapshot()
+	if s = g.catalog.Snapshot(); s == nil { // too old by now
+		return nil
+	}
 	if p := g.policy.Load(); p != nil && p.snapshot == s {
 		return p
 	}

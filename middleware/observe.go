@@ -154,7 +154,7 @@ func (o *observer) write(r *http.Request, d *Decision) {
 	attrs := []slog.Attr{
 		slog.String("reason", string(d.Reason)), slog.String("credential", string(d.Credential)),
 		slog.String("product", d.Product), slog.String("api", d.API),
-		slog.String("method", r.Method), slog.String("path", clip(r.URL.Path)),
+		slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path)),
 	}
 	if p := d.Principal; p != nil {
 		attrs = append(attrs, slog.String("client", p.ClientID), slog.String("subscription", p.SubscriptionID))

@@ -208,7 +208,7 @@ func checkAPIPath(path string) error {
 }
 
 // cleanPath reports whether a decoded URL path reads the same for every
-// router: no empty segment but at the end, no dot segment (also with a
+// router: no empty segment but at the end, no dot segment (both also with a
 // parameter, "..;x"), no backslash, no control character.
 func cleanPath(path string) bool {
 	if path == "" || path[0] != '/' {
@@ -235,25 +235,38 @@ func cleanSegment(s string, last bool) bool {
 	if s == "" {
 		return last
 	}
-	if s[0] != '.' {
+	if s[0] != '.' && s[0] != ';' {
 		return true
 	}
 	name, _, _ := strings.Cut(s, ";")
-	return name != "." && name != ".."
+	return name != "" && name != "." && name != ".."
+}
+
+// withoutParameters is a path as servers read it that take what follows a
+// semicolon for a parameter of the segment (RFC 3986, 3.3).
+func withoutParameters(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i], _, _ = strings.Cut(s, ";")
+	}
+	return strings.Join(segments, "/")
 }
 
 // routeOf finds the route of a request by the path that its handler sees. The
 // failure is empty if there is one.
 func (p *policy) routeOf(path, rawPath string) (*route, failure) {
 	if !cleanPath(path) || rawPath != "" && ambiguousEscapes(rawPath) {
-		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: path, want: "no dot segment, no //, no encoded slash"}
+		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: clip(path), want: "no dot segment, no //, no encoded slash"}
 	}
 	r := p.match(path)
 	if rawPath != "" && p.match(rawPath) != r { // some routers look at the path as it was sent
-		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: rawPath, want: "no needless escapes"}
+		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: clip(rawPath), want: "no needless escapes"}
+	}
+	if strings.IndexByte(path, ';') >= 0 && p.match(withoutParameters(path)) != r {
+		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: clip(path), want: "no parameter (;) in an API's path"}
 	}
 	if r == nil || len(r.products) == 0 {
-		return r, failure{reason: OperationNotFound, status: 404, field: "path", got: path, want: "a path of an API that is in a product"}
+		return r, failure{reason: OperationNotFound, status: 404, field: "path", got: clip(path), want: "a path of an API that is in a product"}
 	}
 	return r, failure{}
 }

@@ -17,8 +17,8 @@ const (
 	// configuration allows that.
 	Open Reason = "Open"
 
-	RequestAmbiguous Reason = "RequestAmbiguous" // 400: a credential is there twice
-	PathNotAllowed   Reason = "PathNotAllowed"   // 400: dot segments, //, encoded slashes
+	RequestAmbiguous Reason = "RequestAmbiguous" // 400: a credential is there twice; two Authorization headers whatever else is there
+	PathNotAllowed   Reason = "PathNotAllowed"   // 400: dot segments, //, encoded slashes, parameters in an API's path
 
 	TokenNotPresent           Reason = "TokenNotPresent"           // 401
 	SubscriptionKeyNotFound   Reason = "SubscriptionKeyNotFound"   // 401: none was sent

@@ -17,6 +17,9 @@ func attacksOnWorld(t *AttackTarget) []Attack {
 	ambiguous := Attack{Row: 39, Name: "two Authorization headers", Status: http.StatusBadRequest, Code: "invalid_request"}
 	ambiguous.run = func(a *attacker) error {
 		good := "Bearer " + a.token(nil, nil)
+		if err := a.besideKey(good); err != nil {
+			return err
+		}
 		return both(
 			func(a *attacker) error { return a.header("Authorization", good, "Authorization", "Bearer x") },
 			func(a *attacker) error { return a.header("Authorization", "Bearer x", "Authorization", good) },
@@ -41,6 +44,14 @@ func attacksOnWorld(t *AttackTarget) []Attack {
 			return removed(a, token, func() error { return a.pass(token) })
 		}),
 		Attack{Row: 43, Name: "keys unavailable", Status: http.StatusServiceUnavailable, run: keysUnavailable})
+}
+
+// besideKey sends two Authorization headers and a right key, if there is one.
+func (a *attacker) besideKey(bearer string) error {
+	if a.Key == "" {
+		return nil
+	}
+	return a.header("Authorization", bearer, "Authorization", "Bearer x", a.KeyHeader, a.Key)
 }
 
 func attackOnKeys() Attack {

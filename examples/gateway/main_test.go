@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,4 +108,62 @@ func TestRun(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- run(ctx, getenv, log, func(net.Addr) { stop() }) }()
 	assert.NoError(t, <-ended)
+}
+
+// The API hears of its caller from the gateway only, however a caller spells
+// those headers, and a request goes to the API that the gate decided on, also
+// where its path has become another's meanwhile.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	manager := appaccess.Manager("test")
+	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "gateway.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, store.Close()) })
+	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store})
+	require.NoError(t, err)
+	var got atomic.Pointer[http.Header]
+	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got.Store(&r.Header) }))
+	t.Cleanup(backend.Close)
+	_, err = service.CreateAPI(ctx, manager, appaccess.APIRequest{ID: "orders", Name: "Orders", Path: "/orders", ServiceURL: backend.URL})
+	require.NoError(t, err)
+	_, err = service.CreateProduct(ctx, manager, appaccess.ProductRequest{ID: "shop", Name: "Shop", Access: appaccess.Access{Key: true}, APIs: []string{"orders"}, Published: true})
+	require.NoError(t, err)
+	issued, err := service.CreateSubscription(ctx, manager, appaccess.SubscriptionRequest{ID: "sub", Name: "Sub", Scope: appaccess.ProductScope("shop")})
+	require.NoError(t, err)
+	catalog, err := appaccess.NewCatalog(ctx, appaccess.CatalogConfig{Store: store})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, catalog.Close()) })
+	gate, err := middleware.New(middleware.Config{Catalog: catalog})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, gate.Close()) })
+	between := func() {}
+	p := newProxy(catalog, nil)
+	h := gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		between()
+		p.ServeHTTP(w, r)
+	}))
+	call := func() int {
+		r := httptest.NewRequest(http.MethodGet, "/orders/late", nil)
+		r.Header.Set("Ocp-Apim-Subscription-Key", issued.Primary.Reveal())
+		for _, name := range []string{"Entragate-Owner", "Entragate_owner", "ENTRAGATE_CLIENT", "Entragate-Extra", "entragate-product"} {
+			r.Header[name] = []string{"forged"}
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	require.Equal(t, 200, call())
+	for name, values := range *got.Load() {
+		assert.NotContains(t, values, "forged", name)
+	}
+	assert.Equal(t, "shop", got.Load().Get(productHeader))
+	got.Store(nil)
+	between = func() {
+		_, err = service.CreateAPI(ctx, manager, appaccess.APIRequest{ID: "late", Name: "Late", Path: "/orders/late", ServiceURL: backend.URL})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return catalog.Snapshot().API("late") != nil }, 20*time.Second, time.Millisecond)
+	}
+	assert.Equal(t, 502, call())
+	assert.True(t, got.Load() == nil, "the key does not open that API")
 }

@@ -23,6 +23,7 @@ const (
 	clientHeader       = "Entragate-Client"
 	subscriptionHeader = "Entragate-Subscription"
 	ownerHeader        = "Entragate-Owner"
+	headerPrefix       = "entragate-"
 )
 
 func newProxy(catalog *appaccess.Catalog, log *slog.Logger) *proxy {
@@ -65,6 +66,9 @@ func (p *proxy) target(r *http.Request) *url.URL {
 	if api == nil || api.ServiceURL == "" {
 		return nil
 	}
+	if caller, ok := middleware.PrincipalFrom(r.Context()); ok && caller.API != api.ID {
+		return nil // the path has come to be another API's since the gate looked
+	}
 	u, err := url.Parse(api.ServiceURL)
 	if err != nil || u.Host == "" {
 		return nil
@@ -86,11 +90,15 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	if !ok {
 		caller = &middleware.Principal{}
 	}
+	for name := range pr.Out.Header { // a caller's own are lies; some servers take _ for -
+		if strings.HasPrefix(strings.ReplaceAll(strings.ToLower(name), "_", "-"), headerPrefix) {
+			delete(pr.Out.Header, name)
+		}
+	}
 	for name, value := range map[string]string{
 		productHeader: caller.Product, clientHeader: caller.ClientID,
 		subscriptionHeader: caller.SubscriptionID, ownerHeader: caller.OwnerID,
 	} {
-		pr.Out.Header.Del(name) // a caller's own is a lie
 		if value != "" {
 			pr.Out.Header.Set(name, value)
 		}

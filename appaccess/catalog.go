@@ -108,7 +108,7 @@ func NewCatalog(ctx context.Context, config CatalogConfig) (*Catalog, error) {
 	c := &Catalog{
 		store:    config.Store,
 		log:      config.Logger,
-		staleFor: downAfter + orDefault(config.StaleFor, 15*time.Minute),
+		staleFor: downAfter + min(orDefault(config.StaleFor, 15*time.Minute), longest),
 		start:    time.Now(),
 		loads:    make(chan struct{}, maxLoads),
 		reload:   make(chan struct{}, 1),
@@ -221,6 +221,8 @@ func (c *Catalog) Close() error {
 	})
 	return err
 }
+
+const longest = 100 * 365 * 24 * time.Hour // that no sum overflows
 
 const longAgo = -200 * 365 * 24 * time.Hour
 

@@ -3,6 +3,7 @@ package appaccess_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +117,16 @@ func TestCatalogWithASilentFeed(t *testing.T) {
 }
 
 // Products that cannot be read make a Catalog stale like a feed that is silent.
+// The longest time that can be configured does not wrap around to none.
+func TestCatalogStaleForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, appaccess.CatalogConfig{StaleFor: math.MaxInt64})
+		assert.NoError(t, w.catalog.Ready(t.Context()))
+		assert.NotNil(t, w.catalog.Snapshot())
+	})
+}
+
 func TestCatalogCannotReadProducts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -45,7 +45,7 @@ const (
 // keys are API Management's.
 var messages = map[Reason]string{
 	RequestAmbiguous:          "A credential was sent more than once. Send it once.",
-	PathNotAllowed:            "The path has dot segments, empty segments or encoded slashes. Send it in its plain form.",
+	PathNotAllowed:            "The path has dot segments, empty segments, encoded slashes or parameters. Send it in its plain form.",
 	TokenNotPresent:           "Access denied due to missing access token. Make sure to include a bearer token in the Authorization header.",
 	SubscriptionKeyNotFound:   keyMissing,
 	SubscriptionKeyInvalid:    keyInvalid,

@@ -76,7 +76,7 @@ type Config struct {
 	// Audit gets every decision. It is called before the handler, by many
 	// goroutines at once, and must not block.
 	Audit func(*http.Request, Decision)
-	// ReportOnly lets every request pass, untouched, and records what would
+	// ReportOnly lets every request pass, untouched for the handler, and records what would
 	// have been refused. For moving a running service onto the gate: MUST NOT
 	// stay on.
 	ReportOnly bool

@@ -100,8 +100,9 @@ func (g *Gate) API(id string) func(http.Handler) http.Handler {
 
 // Wrap guards a whole mux: the API is the one with the longest path that holds
 // the request's, by whole segments of the URL path that the mux sees. Paths
-// that two routers may read differently (dot segments, empty segments, encoded
-// slashes) are refused with 400, those in no API, or in one of no product,
+// that two servers may read differently (dot segments, empty segments, encoded
+// slashes, a parameter that begins with a semicolon where it would lead to
+// another API) are refused with 400, those in no API, or in one of no product,
 // with 404. Put nothing between gate and mux that changes the path.
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return g.guard(byPath)(next)

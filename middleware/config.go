@@ -19,7 +19,9 @@ import (
 // (managed mode) must be given, and Tenants if a product accepts tokens. The
 // zero value of every other field is safe.
 type Config struct {
-	// Tenants are the IDs (GUIDs) of the tenants whose tokens are accepted.
+	// Tenants are the IDs (GUIDs) of the tenants whose tokens are accepted. Each
+	// of them is trusted alike: in static mode, if the product's application is
+	// multi-tenant, an administrator of any of them can assign its role.
 	Tenants []string
 	// Cloud is "public" (also if empty), "usgov", "usgov-dod" or "china".
 	Cloud string

@@ -68,7 +68,7 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger, list
 	if listening != nil {
 		listening(listener.Addr())
 	}
-	server := &http.Server{Handler: gateway, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: gateway, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	go func() {
 		<-ctx.Done()
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 	if listening != nil {
 		listening(listener.Addr())
 	}
-	server := &http.Server{Handler: routes(gate), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: routes(gate), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	go func() {
 		<-ctx.Done()
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

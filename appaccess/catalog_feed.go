@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // follow applies what the store's feed tells, for as long as ctx lasts.
 func (c *Catalog) follow(ctx context.Context) {
-	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) {
+	for pause := minWait; ctx.Err() == nil; pause = min(2*pause, maxWait) {
 		feed, stop := context.WithCancel(ctx)
 		c.feedStop.Store(&stop)
 		for change, err := range c.store.Changes(feed, Revision(c.applied.Load())) {
@@ -19,10 +21,10 @@ func (c *Catalog) follow(ctx context.Context) {
 				break
 			}
 			c.apply(change)
-			wait = minWait
+			pause = minWait
 		}
 		stop()
-		sleep(ctx, wait)
+		_ = wait.For(ctx, pause)
 	}
 }
 
@@ -87,13 +89,13 @@ func (c *Catalog) reloadSnapshots(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for wait := minWait; ; wait = min(2*wait, maxWait) {
+		for pause := minWait; ; pause = min(2*pause, maxWait) {
 			err := c.readSnapshot(ctx)
 			if err == nil || ctx.Err() != nil {
 				break
 			}
 			c.log.WarnContext(ctx, "products and APIs cannot be read", "error", err)
-			sleep(ctx, wait)
+			_ = wait.For(ctx, pause)
 		}
 	}
 }
@@ -127,7 +129,7 @@ const snapshotTimeout = 30 * time.Second
 func (c *Catalog) poll(ctx context.Context) {
 	var asked time.Time // zero: no answer is waited for
 	var answer, before Revision
-	for sleep(ctx, pollInterval) {
+	for wait.For(ctx, pollInterval) == nil {
 		if !asked.IsZero() {
 			applied := Revision(c.applied.Load())
 			if !c.shows(answer) {
@@ -171,16 +173,4 @@ func (c *Catalog) askRevision(ctx context.Context) (rev Revision, err error) {
 		return err
 	})
 	return rev, err
-}
-
-// sleep reports whether it slept to the end.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

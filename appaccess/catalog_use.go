@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // use is when a subscription was last used, as kept under KindUse and the
@@ -58,7 +60,7 @@ func (c *Catalog) writeUses(ctx context.Context) {
 	if c.uses.interval == 0 {
 		return
 	}
-	for sleep(ctx, c.uses.interval) {
+	for wait.For(ctx, c.uses.interval) == nil {
 		c.flushUses(ctx)
 	}
 	c.flushUses(context.WithoutCancel(ctx))

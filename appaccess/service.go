@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entragate/entragate/internal/cloud"
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // Service holds every workflow of the management plane and all authorization.
@@ -154,18 +155,7 @@ func (s *Service) fillDefaults() {
 		s.now = time.Now
 	}
 	if s.sleep == nil {
-		s.sleep = timedSleep
-	}
-}
-
-func timedSleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		s.sleep = wait.For
 	}
 }
 

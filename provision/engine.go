@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // Config makes an [Engine]. Directory and Journal are required.
@@ -101,7 +102,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Sleep == nil {
-		cfg.Sleep = sleep
+		cfg.Sleep = wait.For
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = rand.Float64
@@ -111,17 +112,6 @@ func New(cfg Config) (*Engine, error) {
 		e.grants = e.dir
 	}
 	return e, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Plan says what Apply would do, without a write to Entra or the journal. Like

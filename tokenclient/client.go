@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/entragate/entragate/internal/cloud"
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // Limits and defaults that a Config may change.
@@ -238,7 +239,7 @@ func (c *Client) setClock(now func() time.Time) {
 		c.clock = func() instant { return at(time.Now()) }
 	}
 	if c.sleep == nil {
-		c.sleep = sleep
+		c.sleep = wait.For
 	}
 }
 
@@ -378,15 +379,4 @@ func endpointClient(base *http.Client) (client *http.Client, isOwn bool) {
 	own.Jar = nil
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own, isOwn
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

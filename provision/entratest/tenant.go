@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // DefaultTenantID is the ID of a tenant whose Config names none.
@@ -141,7 +143,7 @@ func (c *Config) complete() error {
 		c.Now = time.Now
 	}
 	if c.Sleep == nil {
-		c.Sleep = sleep
+		c.Sleep = wait.For
 	}
 	return nil
 }
@@ -162,17 +164,6 @@ func checkBase(raw string) error {
 		return errors.New("must be scheme and host only, without a trailing slash")
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // SetBaseURL tells the tenant where it is served, once that is known. Tokens

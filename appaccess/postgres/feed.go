@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/feed"
+	"github.com/entragate/entragate/internal/wait"
 )
 
 const (
@@ -18,44 +20,13 @@ const (
 // Changes implements [appaccess.Store]. Some 16,000 changes are kept. Notices
 // of commits come through one connection for all feeds of the store.
 func (s *Store) Changes(ctx context.Context, after appaccess.Revision) iter.Seq2[appaccess.Change, error] {
+	changes := feed.Source{
+		Read: s.changesAfter, News: &s.news, Poll: pollInterval, Quit: s.quit, Closed: errClosed,
+	}.Changes(ctx, after)
 	return func(yield func(appaccess.Change, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.quit, cancel)()
 		s.listen()
-		for {
-			woken := s.nextNotice()
-			batch, err := s.changesAfter(ctx, after)
-			if err == nil && len(batch) == 0 {
-				err = wait(ctx, woken, pollInterval)
-			}
-			if err != nil {
-				if s.quit.Err() != nil {
-					err = errClosed
-				}
-				yield(appaccess.Change{}, err)
-				return
-			}
-			for _, c := range batch {
-				if !yield(c, nil) {
-					return
-				}
-				after = c.Revision
-			}
-		}
+		changes(yield)
 	}
-}
-
-func wait(ctx context.Context, woken <-chan struct{}, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-woken:
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
 }
 
 // batchSize is how many changes are read at a time, give or take a commit.
@@ -108,11 +79,11 @@ func (s *Store) listen() {
 	}
 	s.listening = true
 	s.calls.Go(func() {
-		for wait := minWait; s.quit.Err() == nil; wait = min(2*wait, maxWait) {
+		for pause := minWait; s.quit.Err() == nil; pause = min(2*pause, maxWait) {
 			if s.notices(s.quit) {
-				wait = minWait
+				pause = minWait
 			}
-			pause(s.quit, wait)
+			_ = wait.For(s.quit, pause)
 		}
 	})
 }
@@ -137,28 +108,11 @@ func (s *Store) notices(ctx context.Context) bool {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return false
 	}
-	s.wake() // for what was committed while nobody listened
+	s.news.Ring() // for what was committed while nobody listened
 	for {
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return true
 		}
-		s.wake()
+		s.news.Ring()
 	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	_ = wait(ctx, nil, d)
-}
-
-func (s *Store) nextNotice() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.woken
-}
-
-func (s *Store) wake() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.woken)
-	s.woken = make(chan struct{})
 }

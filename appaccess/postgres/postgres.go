@@ -24,14 +24,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/feed"
 )
 
 // Store is a database. All its methods are safe for concurrent use.
 type Store struct {
 	pool *pgxpool.Pool
 
+	news feed.Bell // rings at every notice of a commit
+
 	mu        sync.Mutex
-	woken     chan struct{} // closed and replaced by every notice of a commit
 	listening bool
 	closed    bool
 	calls     sync.WaitGroup
@@ -63,7 +65,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	s := &Store{pool: pool, woken: make(chan struct{})}
+	s := &Store{pool: pool}
 	s.quit, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -142,7 +144,7 @@ func (s *Store) update(ctx context.Context, fn func(appaccess.Writer) error) (ap
 	if err := tx.Commit(ctx); err != nil {
 		return 0, failure(ctx, err)
 	}
-	s.wake()
+	s.news.Ring()
 	return w.revision + 1, nil
 }
 

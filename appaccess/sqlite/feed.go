@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/feed"
 )
 
 // pollInterval is how soon a commit of another process is seen. Those of this
@@ -15,45 +16,9 @@ const pollInterval = 100 * time.Millisecond
 
 // Changes implements [appaccess.Store]. Some 16,000 changes are kept.
 func (s *Store) Changes(ctx context.Context, after appaccess.Revision) iter.Seq2[appaccess.Change, error] {
-	return func(yield func(appaccess.Change, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.quit, cancel)()
-		for {
-			woken := s.nextCommit()
-			batch, err := s.changesAfter(ctx, after)
-			if err == nil && len(batch) == 0 {
-				err = wait(ctx, woken, pollInterval)
-			}
-			if err != nil {
-				if s.quit.Err() != nil {
-					err = errClosed
-				}
-				yield(appaccess.Change{}, err)
-				return
-			}
-			for _, c := range batch {
-				if !yield(c, nil) {
-					return
-				}
-				after = c.Revision
-			}
-		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error { return wait(ctx, nil, d) }
-
-func wait(ctx context.Context, woken <-chan struct{}, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-woken:
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
+	return feed.Source{
+		Read: s.changesAfter, News: &s.news, Poll: pollInterval, Quit: s.quit, Closed: errClosed,
+	}.Changes(ctx, after)
 }
 
 // batchSize is how many changes are read at a time, give or take a commit.
@@ -105,17 +70,4 @@ func readChanges(ctx context.Context, tx *sql.Tx, after appaccess.Revision) ([]a
 		batch = append(batch, c)
 	}
 	return batch, rows.Err()
-}
-
-func (s *Store) nextCommit() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.woken
-}
-
-func (s *Store) wake() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.woken)
-	s.woken = make(chan struct{})
 }

@@ -22,6 +22,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/feed"
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // Temporary is the path of a database that is gone once the store is closed.
@@ -34,8 +36,9 @@ type Store struct {
 	write  *sql.DB // one connection
 	remove string  // directory to remove at Close
 
+	news feed.Bell // rings at every commit of this process
+
 	mu     sync.Mutex
-	woken  chan struct{} // closed and replaced by every commit of this process
 	closed bool
 	calls  sync.WaitGroup
 	quit   context.Context
@@ -47,7 +50,7 @@ var _ appaccess.Store = (*Store)(nil)
 // Open opens the database file at path, and makes it (mode 0600, in an existing
 // directory) if there is none. The context bounds opening only.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s := &Store{woken: make(chan struct{})}
+	s := &Store{}
 	s.quit, s.stop = context.WithCancel(context.Background())
 	if err := s.open(ctx, path); err != nil {
 		s.stop()
@@ -166,7 +169,7 @@ func (s *Store) Update(ctx context.Context, fn func(appaccess.Writer) error) (ap
 	if err := tx.Commit(); err != nil {
 		return 0, failure(ctx, err)
 	}
-	s.wake()
+	s.news.Ring()
 	return base + 1, nil
 }
 
@@ -180,7 +183,7 @@ func begin(ctx context.Context, db *sql.DB, options *sql.TxOptions) (*sql.Tx, er
 		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(start) > busyTimeout {
 			return tx, err
 		}
-		if err := pause(ctx, busyPause); err != nil {
+		if err := wait.For(ctx, busyPause); err != nil {
 			return nil, err
 		}
 	}

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// cache remembers checked tokens by SHA-256: verified claims, never a
-// decision. It is a table of fixed size, eight places for each sum, so that
-// its memory is bounded and reading takes no lock.
+// cache remembers checked tokens: verified claims, never a decision. A token is
+// found by the SHA-256 of its signature and by its signed part, byte for byte,
+// so that what is kept is no bearer token. It is a table of fixed size, eight
+// places for each sum, so that its memory is bounded and reading takes no lock.
 type cache struct {
 	sets []cacheSet
 }
@@ -16,12 +17,17 @@ type cacheSet [8]atomic.Pointer[checked]
 
 // checked is a token whose signature, issuer and form were verified.
 type checked struct {
-	sum    [32]byte
+	sum    [32]byte // of the signature
+	signed string   // header and claims, no part of the request's
 	token  *token
 	tenant *tenant
 	key    *signingKey
 	until  int64       // second from which on it must be checked anew
 	used   atomic.Bool // since a place was last sought
+}
+
+func (e *checked) is(sum *[32]byte, signed string) bool {
+	return e.sum == *sum && e.signed == signed
 }
 
 // newCache makes a cache of at least size tokens; nil for none.
@@ -42,14 +48,14 @@ func (c *cache) at(sum *[32]byte) *cacheSet {
 }
 
 // get finds a token that need not be checked anew before now.
-func (c *cache) get(sum *[32]byte, now time.Time) *checked {
+func (c *cache) get(sum *[32]byte, signed string, now time.Time) *checked {
 	if c == nil {
 		return nil
 	}
 	set := c.at(sum)
 	for i := range set {
 		e := set[i].Load()
-		if e == nil || e.sum != *sum {
+		if e == nil || !e.is(sum, signed) {
 			continue
 		}
 		if now.Unix() >= e.until {
@@ -75,7 +81,7 @@ func (c *cache) put(e *checked, now time.Time) {
 	for i := range set {
 		old := set[i].Load()
 		switch {
-		case old != nil && old.sum == e.sum:
+		case old != nil && old.is(&e.sum, e.signed):
 			set[i].Store(e)
 			return
 		case old == nil || now.Unix() >= old.until:

@@ -2,6 +2,8 @@ package middleware
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -10,8 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// entry makes tokens of which each two share a signature, to see that the
+// signed part tells them apart.
 func entry(n int, until int64) *checked {
-	return &checked{sum: sha256.Sum256([]byte{byte(n), byte(n >> 8), byte(n >> 16)}), token: &token{}, until: until}
+	return &checked{sum: sha256.Sum256(fmt.Append(nil, n/2)), signed: strconv.Itoa(n), token: &token{}, until: until}
 }
 
 // However many tokens come, no more than the bound stay, and the ones in use
@@ -25,14 +29,14 @@ func TestCacheBound(t *testing.T) {
 	c.put(hot, now)
 	for n := 1; n < 20_000; n++ {
 		c.put(entry(n, 2000), now)
-		if c.get(&hot.sum, now) != hot {
+		if c.get(&hot.sum, hot.signed, now) != hot {
 			t.Fatalf("the token in use was driven out by number %d", n)
 		}
 	}
 	assert.LessOrEqual(t, c.len(), 1024)
 	assert.Greater(t, c.len(), 1000)
-	assert.Nil(t, c.get(&hot.sum, time.Unix(2000, 0)), "expired")
-	assert.Nil(t, c.get(&hot.sum, now), "and gone")
+	assert.Nil(t, c.get(&hot.sum, hot.signed, time.Unix(2000, 0)), "expired")
+	assert.Nil(t, c.get(&hot.sum, hot.signed, now), "and gone")
 }
 
 func TestNoCache(t *testing.T) {
@@ -40,7 +44,7 @@ func TestNoCache(t *testing.T) {
 	c := newCache(-1)
 	e := entry(1, 2000)
 	c.put(e, time.Unix(1, 0))
-	assert.Nil(t, c.get(&e.sum, time.Unix(1, 0)))
+	assert.Nil(t, c.get(&e.sum, e.signed, time.Unix(1, 0)))
 	assert.Zero(t, c.len())
 }
 
@@ -53,8 +57,9 @@ func TestCacheConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for n := range 5000 {
 				e := entry((n*7+g)%300, 2000)
-				if got := c.get(&e.sum, now); got != nil {
+				if got := c.get(&e.sum, e.signed, now); got != nil {
 					assert.Equal(t, e.sum, got.sum)
+					assert.Equal(t, e.signed, got.signed)
 					if n%50 == 0 {
 						c.drop(got)
 					}
@@ -75,7 +80,7 @@ func FuzzCache(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 1, 2, 1, 1, 1, 3, 200, 1, 1})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		c := newCache(16)
-		model := map[[32]byte]*checked{}
+		model := map[string]*checked{}
 		now := time.Unix(1000, 0)
 		for i := 0; i+1 < len(ops); i += 2 {
 			op, n := ops[i]%4, int(ops[i+1])
@@ -84,19 +89,19 @@ func FuzzCache(f *testing.F) {
 			case 0:
 				c.put(e, now)
 				if now.Unix() < e.until {
-					model[e.sum] = e
-					require.Same(t, e, c.get(&e.sum, now), "just put")
+					model[e.signed] = e
+					require.Same(t, e, c.get(&e.sum, e.signed, now), "just put")
 				}
 			case 1:
-				if got := c.get(&e.sum, now); got != nil {
-					require.Same(t, model[e.sum], got)
+				if got := c.get(&e.sum, e.signed, now); got != nil {
+					require.Same(t, model[e.signed], got)
 					require.Less(t, now.Unix(), got.until)
 				}
 			case 2:
-				if old := model[e.sum]; old != nil {
+				if old := model[e.signed]; old != nil {
 					c.drop(old)
-					delete(model, e.sum)
-					require.Nil(t, c.get(&e.sum, now))
+					delete(model, e.signed)
+					require.Nil(t, c.get(&e.sum, e.signed, now))
 				}
 			case 3:
 				now = now.Add(time.Duration(n) * time.Second / 4)

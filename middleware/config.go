@@ -88,7 +88,7 @@ type Config struct {
 	InsecureAllowOpenProducts bool
 
 	// CacheSize bounds the checked tokens that are remembered: 4096 if zero,
-	// none if negative. One takes about 2 KiB, at most 10 KiB.
+	// none if negative. One takes about 3 KiB, at most 24 KiB.
 	CacheSize int
 	// KeyInterval is the least time between two fetches of the signing keys
 	// that a token with an unknown key ID may cause: 5 minutes if zero, not
@@ -153,15 +153,17 @@ const (
 )
 
 const (
-	maxLeeway   = 5 * time.Minute
-	maxKeyAge   = 24 * time.Hour // a known key serves this long without a refresh
-	maxToken    = 16 << 10
-	maxHeader   = 2 << 10
-	maxClaims   = 8 << 10
-	maxMembers  = 100
-	maxDepth    = 8
-	maxKeyID    = 128
-	maxKeyInput = 512 // of a subscription key
+	maxLeeway    = 5 * time.Minute
+	maxKeyAge    = 24 * time.Hour // a known key serves this long without a refresh
+	maxToken     = 16 << 10
+	maxHeader    = 2 << 10
+	maxClaims    = 8 << 10
+	maxSignature = maxKeyBits / 8
+	maxMembers   = 100
+	maxDepth     = 8
+	maxKeyID     = 128
+	maxKeyBits   = 8192 // of a modulus
+	maxKeyInput  = 512  // of a subscription key
 )
 
 // check validates and fills in defaults. It returns the hosts of the cloud.

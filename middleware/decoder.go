@@ -28,9 +28,9 @@ var decoders = sync.Pool{New: func() any {
 	return &decoder{part: make([]byte, 0, maxClaims), json: jsontext.NewDecoder(new(bytes.Buffer))}
 }}
 
-// hash is the SHA-256 of a whole token, without a copy of it for each.
-func (d *decoder) hash(raw string) [32]byte {
-	d.encoded = append(d.encoded[:0], raw...)
+// hash is a text's SHA-256, without a copy of it for each.
+func (d *decoder) hash(text string) [32]byte {
+	d.encoded = append(d.encoded[:0], text...)
 	return sha256.Sum256(d.encoded)
 }
 

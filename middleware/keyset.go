@@ -24,15 +24,18 @@ type keySet struct {
 	keys    map[string]*signingKey
 	fetched time.Time
 	find    keyfunc.Keyfunc
+	found   map[use]any // what find answers, asked once
 }
+
+// use is what a token's header asks for.
+type use struct{ kid, alg string }
 
 // signingKey is one key of a set. A refresh that brings the same key keeps the
 // same pointer, so that a pointer names a key for as long as it is published.
 type signingKey struct {
 	jwk    jwkset.JWK
 	public *rsa.PublicKey
-	issuer string                // of the key; empty if it names none
-	asks   map[string]*jwt.Token // what keyfunc is asked for the key with, by algorithm
+	issuer string // of the key; empty if it names none
 }
 
 var errImmutable = errors.New("middleware: a key set is immutable")
@@ -55,24 +58,14 @@ func (s *keySet) KeyRead(_ context.Context, kid string) (jwkset.JWK, error) {
 	return k.jwk, nil
 }
 
-// verify checks a token's signature with the key of the set that it names, one
-// that is there, by an algorithm that signingMethods has.
+// verify checks a token's signature with the key of the set that it names. A
+// key that names its algorithm serves no other.
 func (s *keySet) verify(t *token) error {
-	ask := s.keys[t.kid].asks[t.alg]
-	key, err := s.find.Keyfunc(ask)
-	if err != nil {
-		return err
+	key := s.found[use{t.kid, t.alg}]
+	if key == nil {
+		return jwt.ErrTokenUnverifiable
 	}
-	return ask.Method.Verify(t.signed, t.signature, key)
-}
-
-// asking makes the header that keyfunc reads, once for all tokens.
-func asking(kid string) map[string]*jwt.Token {
-	out := map[string]*jwt.Token{}
-	for alg, method := range signingMethods {
-		out[alg] = &jwt.Token{Method: method, Header: map[string]any{"alg": alg, "kid": kid}}
-	}
-	return out
+	return signingMethods[t.alg].Verify(t.signed, t.signature, key)
 }
 
 // parseKeySet reads a key set (RFC 7517, 5). Keys that cannot verify a token's
@@ -118,8 +111,19 @@ func (s *keySet) complete() (*keySet, error) {
 		}
 	}
 	var err error
-	s.find, err = keyfunc.New(keyfunc.Options{Storage: s})
-	return s, err
+	if s.find, err = keyfunc.New(keyfunc.Options{Storage: s}); err != nil {
+		return nil, err
+	}
+	s.found = map[use]any{}
+	for kid := range s.keys {
+		for alg, method := range signingMethods {
+			ask := &jwt.Token{Method: method, Header: map[string]any{"alg": alg, "kid": kid}}
+			if key, err := s.find.Keyfunc(ask); err == nil {
+				s.found[use{kid, alg}] = key
+			}
+		}
+	}
+	return s, nil
 }
 
 func same(a, b *signingKey) bool {
@@ -159,13 +163,13 @@ func parseKey(raw jsontext.Value) (*signingKey, string, error) {
 	if !ok {
 		return nil, "", errors.New("not an RSA public key")
 	}
-	if bits := public.N.BitLen(); bits < 2048 || bits > 8192 || public.N.Bit(0) == 0 {
-		return nil, "", fmt.Errorf("modulus of %d bits: 2048 to 8192 are allowed", bits)
+	if bits := public.N.BitLen(); bits < 2048 || bits > maxKeyBits || public.N.Bit(0) == 0 {
+		return nil, "", fmt.Errorf("modulus of %d bits: 2048 to %d are allowed", bits, maxKeyBits)
 	}
 	if public.E < 65537 || public.E&1 == 0 {
 		return nil, "", fmt.Errorf("public exponent %d: odd ones from 65537 are allowed", public.E)
 	}
-	return &signingKey{jwk: jwk, public: public, issuer: m.Issuer, asks: asking(m.KID)}, m.KID, nil
+	return &signingKey{jwk: jwk, public: public, issuer: m.Issuer}, m.KID, nil
 }
 
 func (m *keyMembers) check() error {

@@ -74,6 +74,7 @@ var (
 	errParts      = &malformed{"token", "three parts of base64url (a signed JWT, compact)"}
 	errEncoding   = &malformed{"token", "canonical base64url without padding"}
 	errAlgorithm  = &malformed{"alg", "one of the configured algorithms"}
+	errSignature  = &malformed{"signature", "at most 1 KiB"}
 	errHeaderSize = &malformed{"header", "at most 2 KiB"}
 	errClaimsSize = &malformed{"claims", "at most 8 KiB and 8 levels"}
 	errHeaderJSON = &malformed{"header", "one JSON object of at most 100 members, UTF-8, no name twice"}
@@ -102,6 +103,9 @@ func split(raw string) (compact, *malformed) {
 	}
 	if base64.RawURLEncoding.DecodedLen(len(c.claims)) > maxClaims {
 		return compact{}, errClaimsSize
+	}
+	if base64.RawURLEncoding.DecodedLen(len(c.signature)) > maxSignature {
+		return compact{}, errSignature
 	}
 	return c, nil
 }

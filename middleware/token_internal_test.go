@@ -89,7 +89,8 @@ func TestSplit(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]*malformed{
 		"a.b.c": nil, "": errParts, "a": errParts, "a.b": errParts, "a.b.c.d": errParts, ".b.c": errParts, "a..c": errParts, "a.b.": errParts, "...": errParts,
-		"a.b.c\n": errEncoding, "a\r.b.c": errEncoding, "a.b." + strings.Repeat("c", maxToken-4): nil, "a.b." + strings.Repeat("c", maxToken-3): errSize,
+		"a.b.c\n": errEncoding, "a\r.b.c": errEncoding, "a.b." + strings.Repeat("c", 1366): nil, "a.b." + strings.Repeat("c", 1367): errSignature,
+		"a.b." + strings.Repeat("c", maxToken-4): errSignature, "a.b." + strings.Repeat("c", maxToken-3): errSize,
 		strings.Repeat("a", 2734) + ".b.c": errHeaderSize, "a." + strings.Repeat("b", 10926) + ".c": errClaimsSize,
 	} {
 		_, bad := split(raw)

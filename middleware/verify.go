@@ -77,7 +77,11 @@ type verified struct {
 // comes first; the signature is last but for what is only told to those who
 // have a genuine token (403).
 func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Time) (verified, failure) {
-	sum, seen, t, bad := v.open(raw, now)
+	parts, bad := split(raw)
+	if bad != nil {
+		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
+	}
+	sum, seen, t, bad := v.open(&parts, now)
 	switch {
 	case seen != nil:
 		return verified{seen.token, seen.tenant, true}, failure{}
@@ -101,38 +105,27 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 	if !person.ok() {
 		return verified{token: t, tenant: tn}, person
 	}
-	until := t.exp + int64(v.leeway/time.Second)
-	v.cache.put(&checked{sum: sum, token: t, tenant: tn, key: key, until: until}, now)
+	if v.cache != nil {
+		until := t.exp + int64(v.leeway/time.Second)
+		v.cache.put(&checked{sum: sum, signed: strings.Clone(parts.signed), token: t, tenant: tn, key: key, until: until}, now)
+	}
 	return verified{token: t, tenant: tn}, failure{}
 }
 
-// commonSize is what most tokens are within: they are looked up first, larger
-// ones taken apart first, so that a large one that is none costs no hash.
-const commonSize = 4 << 10
-
 // open finds a token that was checked before and still stands, or decodes it.
-func (v *verifier) open(raw string, now time.Time) (sum [32]byte, seen *checked, t *token, bad *malformed) {
-	if len(raw) > commonSize {
-		if _, bad := split(raw); bad != nil {
-			return sum, nil, nil, bad
-		}
-	}
+func (v *verifier) open(parts *compact, now time.Time) (sum [32]byte, seen *checked, t *token, bad *malformed) {
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
 	if v.cache != nil {
-		sum = d.hash(raw)
-		if e := v.cache.get(&sum, now); e != nil {
+		sum = d.hash(parts.signature)
+		if e := v.cache.get(&sum, parts.signed, now); e != nil {
 			if e.tenant.keys.holds(e.token.kid, e.key) {
 				return sum, e, nil, nil
 			}
 			v.cache.drop(e)
 		}
 	}
-	parts, bad := split(raw)
-	if bad != nil {
-		return sum, nil, nil, bad
-	}
-	t, bad = d.decode(&parts, v.algorithms, v.header.Load())
+	t, bad = d.decode(parts, v.algorithms, v.header.Load())
 	return sum, nil, t, bad
 }
 

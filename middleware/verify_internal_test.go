@@ -51,21 +51,21 @@ func TestNoBearerTokenIsKept(t *testing.T) {
 	good := token("")
 	_, f := v.check(t.Context(), good, g.current(), time.Now())
 	require.True(t, f.ok(), f)
-	seen := v.cache.get((*[32]byte)(sum(good)), time.Now())
+	dot := strings.LastIndexByte(good, '.')
+	sum := sha256.Sum256([]byte(good[dot+1:]))
+	seen := v.cache.get(&sum, good[:dot], time.Now())
 	require.NotNil(t, seen)
+	assert.NotContains(t, seen.signed, good[dot+1:])
 	assert.Empty(t, seen.token.signed)
 	assert.Empty(t, seen.token.signature)
 	assert.Equal(t, "c", seen.token.client())
 	assert.Equal(t, seen.token.exp+60, seen.until)
 
-	for _, bad := range []string{token(`,"scp":"x"`), token(`,"nonce":"x"`), token(`,"roles":"x"`), good[:len(good)-8] + "AAAAAAAA", "x"} {
+	spliced := token(`,"roles":["r"]`)
+	spliced = spliced[:strings.LastIndexByte(spliced, '.')] + good[dot:]
+	for _, bad := range []string{spliced, token(`,"scp":"x"`), token(`,"nonce":"x"`), token(`,"roles":"x"`), good[:len(good)-8] + "AAAAAAAA", "x"} {
 		_, f := v.check(t.Context(), bad, g.current(), time.Now())
 		assert.False(t, f.ok())
 	}
 	assert.Equal(t, 1, v.cache.len())
-}
-
-func sum(token string) []byte {
-	s := sha256.Sum256([]byte(token))
-	return s[:]
 }

@@ -29,7 +29,7 @@ func attacksOnWorld(t *AttackTarget) []Attack {
 	if t.Key != "" {
 		all = append(all, attackOnKeys())
 	}
-	all = append(all, invalidToken(41, "past exp, after it was accepted", expiring))
+	all = append(all, invalidToken(41, "past exp, after it was accepted", expiring), invalidToken(41, "parts of tokens that were accepted", recombined))
 	for name, revoke := range t.Revoke {
 		all = append(all, Attack{Row: 41, Name: name + ", after it was accepted", Status: http.StatusForbidden, Code: "insufficient_scope",
 			run: func(a *attacker) error { return revoked(a, revoke) }})
@@ -97,6 +97,23 @@ func expiring(a *attacker) error {
 		time.Sleep(left)
 	}
 	return a.bearer(token)
+}
+
+// recombined finds what remembers a token by less than the whole of it.
+func recombined(a *attacker) error {
+	one, other := a.token(nil, nil), a.token(map[string]any{"uti": uuid.NewString()}, nil)
+	for _, token := range []string{one, other} {
+		if err := a.pass(token); err != nil {
+			return err
+		}
+	}
+	p, q := strings.Split(one, "."), strings.Split(other, ".")
+	for _, parts := range [][]string{{p[0], p[1], q[2]}, {p[0], q[1], p[2]}, {p[0], p[1], p[1]}, {p[1], p[0], p[2]}} {
+		if err := a.bearer(strings.Join(parts, ".")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func revoked(a *attacker, revoke func() func()) error {

@@ -199,7 +199,7 @@ func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time,
 		f.refusal = k.Refusal
 		return f
 	case !k.Expires.IsZero() && !now.Before(k.Expires):
-		return unauthorized(SubscriptionKeyInvalid, "subscription "+k.SubscriptionID, "expired", "after "+second(now.Unix()))
+		return unauthorized(SubscriptionKeyInvalid, "subscription "+k.SubscriptionID, "expired", "after "+second(now))
 	}
 	who := caller{key: &k, api: r.api}
 	f := who.reach(r)

@@ -9,38 +9,49 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// decoder holds the buffers of one decode.
+// decoder holds the buffers of one check.
 type decoder struct {
-	encoded []byte
-	part    []byte // the same, decoded
-	text    string // the same, immutable: what a token's strings are parts of
-	in      bytes.Buffer
-	json    *jsontext.Decoder
+	part      []byte // header or claims, decoded
+	text      string // the same, immutable: what a token's strings are parts of
+	in        bytes.Buffer
+	json      *jsontext.Decoder
+	signature []byte
 }
 
 var decoders = sync.Pool{New: func() any {
-	return &decoder{part: make([]byte, 0, maxClaims), json: jsontext.NewDecoder(new(bytes.Buffer))}
+	return &decoder{json: jsontext.NewDecoder(new(bytes.Buffer))}
 }}
 
 // hash is a text's SHA-256, without a copy of it for each.
-func (d *decoder) hash(text string) [32]byte {
-	d.encoded = append(d.encoded[:0], text...)
-	return sha256.Sum256(d.encoded)
+func (d *decoder) hash(text string) [sha256.Size]byte {
+	d.part = append(d.part[:0], text...)
+	return sha256.Sum256(d.part)
+}
+
+// decode64 decodes what is canonical base64url without padding. It reuses a
+// buffer.
+func decode64(buffer []byte, part string) ([]byte, *malformed) {
+	out, err := strictBase64.AppendDecode(buffer[:0], []byte(part))
+	if err != nil || strictBase64.EncodedLen(len(out)) != len(part) { // it skips line ends
+		return out, errEncoding
+	}
+	return out, nil
 }
 
 // open decodes a part and begins its object. The error is nil, errEncoding or
 // the one given.
 func (d *decoder) open(part string, invalid *malformed) *malformed {
-	var err error
-	d.encoded = append(d.encoded[:0], part...)
-	if d.part, err = strictBase64.AppendDecode(d.part[:0], d.encoded); err != nil {
-		return errEncoding
+	var bad *malformed
+	if d.part, bad = decode64(d.part, part); bad != nil {
+		return bad
 	}
 	// Counting colons costs nothing, counting members a little.
 	if bytes.Count(d.part, colon) > maxMembers && members(d.part) > maxMembers {
@@ -178,14 +189,14 @@ const lastSecond = 253402300799
 
 // seconds reads a NumericDate: here a whole number of seconds from 1970 to
 // 9999, as Entra writes it.
-func (d *decoder) seconds() (int64, error) {
+func (d *decoder) seconds() (jwt.NumericDate, error) {
 	v, err := d.value()
 	if err != nil {
-		return 0, err
+		return jwt.NumericDate{}, err
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n < 1 || n > lastSecond {
-		return 0, errType
+		return jwt.NumericDate{}, errType
 	}
-	return n, nil
+	return jwt.NumericDate{Time: time.Unix(n, 0)}, nil
 }

@@ -58,14 +58,14 @@ func (s *keySet) KeyRead(_ context.Context, kid string) (jwkset.JWK, error) {
 	return k.jwk, nil
 }
 
-// verify checks a token's signature with the key of the set that it names. A
-// key that names its algorithm serves no other.
-func (s *keySet) verify(t *token) error {
+// verify checks the signature of a token's signed part with the key of the set
+// that the token names. A key that names its algorithm serves no other.
+func (s *keySet) verify(t *token, signed string, signature []byte) error {
 	key := s.found[use{t.kid, t.alg}]
 	if key == nil {
 		return jwt.ErrTokenUnverifiable
 	}
-	return signingMethods[t.alg].Verify(t.signed, t.signature, key)
+	return signingMethods[t.alg].Verify(signed, signature, key)
 }
 
 // parseKeySet reads a key set (RFC 7517, 5). Keys that cannot verify a token's

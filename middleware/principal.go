@@ -93,7 +93,7 @@ func (c *caller) principal() Principal {
 	}
 	if t := c.token; t != nil {
 		p.TenantID, p.ClientID, p.ObjectID, p.Subject, p.TokenID = t.tid, t.client(), t.oid, t.sub, t.uti
-		p.Expires, p.roles = time.Unix(t.exp, 0), t.roles
+		p.Expires, p.roles = t.exp.Time, t.roles
 	}
 	if s := c.client; s != nil {
 		p.ApplicationID, p.ApplicationName, p.OwnerID = s.ApplicationID, s.Name, s.OwnerID

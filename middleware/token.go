@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -17,17 +16,14 @@ var signingMethods = map[string]jwt.SigningMethod{
 	"PS256": jwt.SigningMethodPS256, "PS384": jwt.SigningMethodPS384, "PS512": jwt.SigningMethodPS512,
 }
 
-// token is one decoded access token, not yet verified. Its strings are parts
-// of the decoded claims. It is not changed once decoded.
+// token is what one access token says, verified or not. Its strings are parts
+// of the decoded claims: it holds no signature. It is not changed once decoded.
 type token struct {
-	alg, kid  string
-	signed    string // header and claims as they were signed; emptied before caching
-	signature []byte // the same
-
+	alg, kid                  string
 	iss, tid, ver, azp, appid string
 	oid, sub, idtyp, uti      string
 	aud, roles                []string
-	exp, nbf, iat             int64 // seconds since 1970; 0 if absent
+	exp, nbf, iat             jwt.NumericDate // zero if absent
 	present                   claimSet
 }
 
@@ -89,15 +85,12 @@ func split(raw string) (compact, *malformed) {
 	if len(raw) > maxToken {
 		return compact{}, errSize
 	}
-	first, last := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
-	if first <= 0 || last <= first+1 || last == len(raw)-1 || strings.IndexByte(raw[first+1:last], '.') >= 0 {
+	header, rest, _ := strings.Cut(raw, ".")
+	claims, signature, _ := strings.Cut(rest, ".")
+	if header == "" || claims == "" || signature == "" || strings.IndexByte(signature, '.') >= 0 {
 		return compact{}, errParts
 	}
-	// encoding/base64 skips line ends, also when it is strict.
-	if strings.IndexByte(raw, '\n') >= 0 || strings.IndexByte(raw, '\r') >= 0 {
-		return compact{}, errEncoding
-	}
-	c := compact{raw[:first], raw[first+1 : last], raw[last+1:], raw[:last]}
+	c := compact{header, claims, signature, raw[:len(header)+1+len(claims)]}
 	if base64.RawURLEncoding.DecodedLen(len(c.header)) > maxHeader {
 		return compact{}, errHeaderSize
 	}
@@ -116,9 +109,10 @@ type knownHeader struct{ raw, alg, kid string }
 
 // decode decodes the parts strictly, before any cryptography: exact names and
 // types, no duplicates, bounded size, number and depth. It checks the header's
-// rules, and no claim's value. known may be nil.
+// rules, and no claim's value. The signature is left in the decoder. known may
+// be nil.
 func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*token, *malformed) {
-	t := &token{signed: c.signed}
+	t := &token{}
 	if known != nil && known.raw == c.header {
 		t.alg, t.kid = known.alg, known.kid
 	} else if err := d.header(c.header, t); err != nil {
@@ -130,9 +124,9 @@ func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*
 	if err := d.claims(c.claims, t); err != nil {
 		return nil, err
 	}
-	var err error
-	if t.signature, err = strictBase64.DecodeString(c.signature); err != nil {
-		return nil, errEncoding
+	var bad *malformed
+	if d.signature, bad = decode64(d.signature, c.signature); bad != nil {
+		return nil, bad
 	}
 	return t, nil
 }
@@ -322,13 +316,13 @@ func validKeyID(kid string) bool {
 // The methods of jwt.Claims, for jwt's validator.
 
 // GetExpirationTime implements [jwt.Claims].
-func (t *token) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(t.exp), nil }
+func (t *token) GetExpirationTime() (*jwt.NumericDate, error) { return date(&t.exp), nil }
 
 // GetIssuedAt implements [jwt.Claims].
-func (t *token) GetIssuedAt() (*jwt.NumericDate, error) { return numericDate(t.iat), nil }
+func (t *token) GetIssuedAt() (*jwt.NumericDate, error) { return date(&t.iat), nil }
 
 // GetNotBefore implements [jwt.Claims].
-func (t *token) GetNotBefore() (*jwt.NumericDate, error) { return numericDate(t.nbf), nil }
+func (t *token) GetNotBefore() (*jwt.NumericDate, error) { return date(&t.nbf), nil }
 
 // GetIssuer implements [jwt.Claims].
 func (t *token) GetIssuer() (string, error) { return t.iss, nil }
@@ -339,9 +333,9 @@ func (t *token) GetSubject() (string, error) { return t.sub, nil }
 // GetAudience implements [jwt.Claims].
 func (t *token) GetAudience() (jwt.ClaimStrings, error) { return t.aud, nil }
 
-func numericDate(s int64) *jwt.NumericDate {
-	if s == 0 {
+func date(d *jwt.NumericDate) *jwt.NumericDate {
+	if d.IsZero() {
 		return nil
 	}
-	return &jwt.NumericDate{Time: time.Unix(s, 0)}
+	return d
 }

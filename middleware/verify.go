@@ -2,9 +2,9 @@ package middleware
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -81,11 +81,17 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 	if bad != nil {
 		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
 	}
-	sum, seen, t, bad := v.open(&parts, now)
-	switch {
-	case seen != nil:
-		return verified{seen.token, seen.tenant, true}, failure{}
-	case bad != nil:
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	var sum [sha256.Size]byte
+	if v.cache != nil {
+		sum = d.hash(parts.signature)
+		if e := v.seen(&sum, parts.signed, now); e != nil {
+			return verified{e.token, e.tenant, true}, failure{}
+		}
+	}
+	t, bad := d.decode(&parts, v.algorithms, v.header.Load())
+	if bad != nil {
 		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
 	}
 	tn, f := v.claims(t, p, now)
@@ -93,45 +99,36 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 		return verified{}, f
 	}
 	person := v.application(t)
-	key, f := v.signature(ctx, t, tn)
+	key, f := v.signature(ctx, t, tn, parts.signed, d.signature)
 	if f.status == http.StatusServiceUnavailable && !person.ok() {
 		return verified{}, person
 	}
 	if !f.ok() {
 		return verified{token: t, tenant: tn}, f
 	}
-	v.learn(t)
-	t.signed, t.signature = "", nil // no bearer token is kept
+	v.learn(t, parts.header)
 	if !person.ok() {
 		return verified{token: t, tenant: tn}, person
 	}
 	if v.cache != nil {
-		until := t.exp + int64(v.leeway/time.Second)
+		until := t.exp.Add(v.leeway).Unix()
 		v.cache.put(&checked{sum: sum, signed: strings.Clone(parts.signed), token: t, tenant: tn, key: key, until: until}, now)
 	}
 	return verified{token: t, tenant: tn}, failure{}
 }
 
-// open finds a token that was checked before and still stands, or decodes it.
-func (v *verifier) open(parts *compact, now time.Time) (sum [32]byte, seen *checked, t *token, bad *malformed) {
-	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
-	if v.cache != nil {
-		sum = d.hash(parts.signature)
-		if e := v.cache.get(&sum, parts.signed, now); e != nil {
-			if e.tenant.keys.holds(e.token.kid, e.key) {
-				return sum, e, nil, nil
-			}
-			v.cache.drop(e)
-		}
+// seen finds a token that was checked before, and whose key still stands.
+func (v *verifier) seen(sum *[sha256.Size]byte, signed string, now time.Time) *checked {
+	e := v.cache.get(sum, signed, now)
+	if e != nil && !e.tenant.keys.holds(e.token.kid, e.key) {
+		v.cache.drop(e)
+		return nil
 	}
-	t, bad = d.decode(parts, v.algorithms, v.header.Load())
-	return sum, nil, t, bad
+	return e
 }
 
 // learn remembers the header of a genuine token.
-func (v *verifier) learn(t *token) {
-	header, _, _ := strings.Cut(t.signed, ".")
+func (v *verifier) learn(t *token, header string) {
 	if known := v.header.Load(); known == nil || known.raw != header {
 		v.header.Store(&knownHeader{strings.Clone(header), strings.Clone(t.alg), strings.Clone(t.kid)})
 	}
@@ -174,18 +171,18 @@ func (v *verifier) validity(t *token, now time.Time) failure {
 		case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
 			return missing("exp")
 		case errors.Is(err, jwt.ErrTokenExpired):
-			return unauthorized(TokenExpired, "exp", second(t.exp), "after "+second(now.Unix()))
+			return unauthorized(TokenExpired, "exp", second(t.exp.Time), "after "+second(now))
 		case errors.Is(err, jwt.ErrTokenNotValidYet):
-			return unauthorized(TokenNotYetValid, "nbf", second(t.nbf), "not after "+second(now.Unix()))
+			return unauthorized(TokenNotYetValid, "nbf", second(t.nbf.Time), "not after "+second(now))
 		}
-		return unauthorized(TokenNotYetValid, "iat", second(t.iat), "not after "+second(now.Unix()))
+		return unauthorized(TokenNotYetValid, "iat", second(t.iat.Time), "not after "+second(now))
 	}
-	from := t.iat
-	if from == 0 {
-		from = now.Add(-v.leeway).Unix()
+	from := t.iat.Time
+	if from.IsZero() {
+		from = now.Add(-v.leeway)
 	}
-	if t.exp-from > int64(v.lifetime/time.Second) {
-		return unauthorized(TokenClaimValueNotAllowed, "exp", second(t.exp), "at most "+v.lifetime.String()+" after iat")
+	if t.exp.Sub(from) > v.lifetime {
+		return unauthorized(TokenClaimValueNotAllowed, "exp", second(t.exp.Time), "at most "+v.lifetime.String()+" after iat")
 	}
 	return failure{}
 }
@@ -235,7 +232,7 @@ func (v *verifier) application(t *token) failure {
 	return failure{}
 }
 
-func (v *verifier) signature(ctx context.Context, t *token, tn *tenant) (*signingKey, failure) {
+func (v *verifier) signature(ctx context.Context, t *token, tn *tenant, signed string, signature []byte) (*signingKey, failure) {
 	set, key, err := tn.keys.find(ctx, t.kid)
 	switch {
 	case errors.Is(err, errKeyUnknown):
@@ -245,7 +242,7 @@ func (v *verifier) signature(ctx context.Context, t *token, tn *tenant) (*signin
 	case !key.mayVerify(tn):
 		return nil, unauthorized(TokenSignatureKeyNotFound, "issuer of the key", clip(key.issuer), tn.issuerV2)
 	}
-	if err := set.verify(t); err != nil {
+	if err := set.verify(t, signed, signature); err != nil {
 		return nil, unauthorized(TokenSignatureInvalid, "signature", "", "one by the key that kid names")
 	}
 	return key, failure{}
@@ -264,9 +261,4 @@ func clip(s string) string {
 	return s
 }
 
-func second(s int64) string {
-	if s == 0 {
-		return strconv.Itoa(0)
-	}
-	return time.Unix(s, 0).UTC().Format(time.RFC3339)
-}
+func second(t time.Time) string { return t.UTC().Format(time.RFC3339) }

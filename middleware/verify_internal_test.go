@@ -56,10 +56,8 @@ func TestNoBearerTokenIsKept(t *testing.T) {
 	seen := v.cache.get(&sum, good[:dot], time.Now())
 	require.NotNil(t, seen)
 	assert.NotContains(t, seen.signed, good[dot+1:])
-	assert.Empty(t, seen.token.signed)
-	assert.Empty(t, seen.token.signature)
 	assert.Equal(t, "c", seen.token.client())
-	assert.Equal(t, seen.token.exp+60, seen.until)
+	assert.Equal(t, seen.token.exp.Unix()+60, seen.until)
 
 	spliced := token(`,"roles":["r"]`)
 	spliced = spliced[:strings.LastIndexByte(spliced, '.')] + good[dot:]

@@ -23,30 +23,44 @@ func refTo(kind Kind, id string) recordRef {
 
 // cache remembers values within a bound, and forgets those that were made from
 // a record. Which one makes room is decided by the clock algorithm: one that
-// was not asked for since the hand last passed. A hit takes a shared lock on
-// one of the shards and writes nothing but, once a round, one bit.
+// was not asked for since the hand last passed. A hit takes no lock and, unless
+// hits are counted, writes nothing but one bit once a round: however many CPUs
+// ask for one key, none waits for another.
 type cache[K comparable, V any] struct {
 	hash   func(K) uint64
 	shards [cacheShards]cacheShard[K, V]
+	hits   *atomic.Int64 // nil: nobody wants to know
 }
 
-const cacheShards = 16
+const (
+	cacheShards = 16
+	maxBuckets  = 1 << 16 // of a shard; in all one for each of a million entries
+)
 
+// cacheShard is read by any number of goroutines while the one that holds mu
+// changes it.
 type cacheShard[K comparable, V any] struct {
-	mu      sync.RWMutex
-	size    int
-	entries map[K]*cacheEntry[K, V]
-	ring    []*cacheEntry[K, V] // with holes where entries were forgotten
-	hand    int
-	holes   []int
-	madeOf  map[recordRef][]*cacheEntry[K, V]
-	hits    atomic.Int64
-	_       [64]byte // shards share no cache line
+	buckets []cacheList[K, V] // a power of two
+
+	mu     sync.Mutex
+	size   int
+	count  int
+	ring   []*cacheEntry[K, V] // with holes where entries were forgotten
+	hand   int
+	holes  []int
+	madeOf map[recordRef][]*cacheEntry[K, V]
+}
+
+// cacheList is the entries of a bucket from one on.
+type cacheList[K comparable, V any] struct {
+	first atomic.Pointer[cacheEntry[K, V]]
 }
 
 type cacheEntry[K comparable, V any] struct {
 	key   K
 	value V
+	hash  uint64
+	next  cacheList[K, V]
 	refs  []recordRef
 	slot  int
 	used  atomic.Bool
@@ -55,43 +69,68 @@ type cacheEntry[K comparable, V any] struct {
 func (c *cache[K, V]) init(size int, hash func(K) uint64) {
 	c.hash = hash
 	for i := range c.shards {
-		c.shards[i].size = (size + cacheShards - 1) / cacheShards
-		c.shards[i].clear()
+		s := &c.shards[i]
+		s.size = size/cacheShards + min(size%cacheShards, 1)
+		buckets := 1
+		for buckets < min(s.size, maxBuckets) {
+			buckets *= 2
+		}
+		s.buckets = make([]cacheList[K, V], buckets)
+		s.clear()
 	}
 }
 
-func (c *cache[K, V]) shard(k K) *cacheShard[K, V] { return &c.shards[c.hash(k)%cacheShards] }
+func (c *cache[K, V]) shard(hash uint64) *cacheShard[K, V] { return &c.shards[hash%cacheShards] }
+
+// list is the bucket of a hash, from its first entry on.
+func (s *cacheShard[K, V]) list(hash uint64) *cacheList[K, V] {
+	return &s.buckets[hash/cacheShards&uint64(len(s.buckets)-1)]
+}
+
+// find finds an entry. A goroutine that stands on one that is removed meanwhile
+// goes on from there.
+func (s *cacheShard[K, V]) find(hash uint64, k K) *cacheEntry[K, V] {
+	e := s.list(hash).first.Load()
+	for e != nil && e.key != k {
+		e = e.next.first.Load()
+	}
+	return e
+}
 
 // get returns what is remembered of a key, not to be changed, or nil.
 func (c *cache[K, V]) get(k K) *V {
-	s := c.shard(k)
-	s.mu.RLock()
-	e := s.entries[k]
-	s.mu.RUnlock()
+	hash := c.hash(k)
+	e := c.shard(hash).find(hash, k)
 	if e == nil {
 		return nil
 	}
 	if !e.used.Load() {
 		e.used.Store(true)
 	}
-	s.hits.Add(1)
+	if c.hits != nil {
+		c.hits.Add(1)
+	}
 	return &e.value
 }
 
 // put remembers a value that was made from the records refs.
 func (c *cache[K, V]) put(k K, v V, refs []recordRef) {
-	s := c.shard(k)
+	hash := c.hash(k)
+	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.entries[k]; old != nil {
+	if old := s.find(hash, k); old != nil {
 		s.remove(old)
 	}
 	if s.size == 0 {
 		return
 	}
-	e := &cacheEntry[K, V]{key: k, value: v, refs: refs, slot: s.freeSlot()}
+	e := &cacheEntry[K, V]{key: k, value: v, hash: hash, refs: refs, slot: s.freeSlot()}
 	s.ring[e.slot] = e
-	s.entries[k] = e
+	list := s.list(hash)
+	e.next.first.Store(list.first.Load())
+	list.first.Store(e)
+	s.count++
 	for _, r := range refs {
 		s.madeOf[r] = append(s.madeOf[r], e)
 	}
@@ -122,22 +161,23 @@ func (c *cache[K, V]) clear() {
 	}
 }
 
-// count returns how many values are remembered and how many were found so far.
-func (c *cache[K, V]) count() (entries, hits int64) {
+// count returns how many values are remembered.
+func (c *cache[K, V]) count() (entries int64) {
 	for i := range c.shards {
 		s := &c.shards[i]
-		s.mu.RLock()
-		entries += int64(len(s.entries))
-		s.mu.RUnlock()
-		hits += s.hits.Load()
+		s.mu.Lock()
+		entries += int64(s.count)
+		s.mu.Unlock()
 	}
-	return entries, hits
+	return entries
 }
 
 func (s *cacheShard[K, V]) clear() {
-	s.entries = map[K]*cacheEntry[K, V]{}
+	for i := range s.buckets {
+		s.buckets[i].first.Store(nil)
+	}
 	s.madeOf = map[recordRef][]*cacheEntry[K, V]{}
-	s.ring, s.holes, s.hand = nil, nil, 0
+	s.ring, s.holes, s.hand, s.count = nil, nil, 0, 0
 }
 
 // freeSlot returns the place of a new entry, and removes an old one for it if
@@ -165,7 +205,12 @@ func (s *cacheShard[K, V]) freeSlot() int {
 
 // remove drops an entry and leaves a hole.
 func (s *cacheShard[K, V]) remove(e *cacheEntry[K, V]) {
-	delete(s.entries, e.key)
+	list := s.list(e.hash)
+	for list.first.Load() != e {
+		list = &list.first.Load().next
+	}
+	list.first.Store(e.next.first.Load())
+	s.count--
 	s.ring[e.slot] = nil
 	s.holes = append(s.holes, e.slot)
 	for _, r := range e.refs {

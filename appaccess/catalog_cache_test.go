@@ -2,6 +2,7 @@ package appaccess
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -55,19 +56,27 @@ func TestCacheAgainstAMap(t *testing.T) {
 	}
 	for i := range c.shards {
 		s := &c.shards[i]
-		assert.LessOrEqual(t, len(s.entries), s.size)
-		assert.Len(t, s.ring, len(s.entries)+len(s.holes))
+		listed := 0
+		for j := range s.buckets {
+			for e := s.buckets[j].first.Load(); e != nil; e = e.next.first.Load() {
+				listed++
+				assert.Same(t, &s.buckets[j], s.list(e.hash))
+			}
+		}
+		assert.Equal(t, s.count, listed)
+		assert.LessOrEqual(t, s.count, s.size)
+		assert.Len(t, s.ring, s.count+len(s.holes))
 		refs := 0
 		for r, list := range s.madeOf {
 			assert.NotEmpty(t, list)
 			refs += len(list)
 			for _, e := range list {
-				assert.Same(t, e, s.entries[e.key])
+				assert.Same(t, e, s.find(e.hash, e.key))
 				assert.Same(t, e, s.ring[e.slot])
 				assert.Contains(t, e.refs, r)
 			}
 		}
-		assert.Equal(t, 2*len(s.entries), refs)
+		assert.Equal(t, 2*s.count, refs)
 	}
 }
 
@@ -94,8 +103,7 @@ func TestCacheKeepsWhatIsAskedFor(t *testing.T) {
 		}
 	}
 	assert.Equal(t, size/2, hot())
-	n, _ := c.count()
-	assert.EqualValues(t, size, n)
+	assert.EqualValues(t, size, c.count())
 }
 
 func TestCacheOfNoSize(t *testing.T) {
@@ -103,6 +111,15 @@ func TestCacheOfNoSize(t *testing.T) {
 	c := newTestCache(0)
 	c.put(1, "a", []recordRef{ref("u")})
 	assert.Nil(t, c.get(1))
+}
+
+func TestCacheWithoutBound(t *testing.T) {
+	t.Parallel()
+	c := newTestCache(math.MaxInt)
+	for k := range 1000 {
+		c.put(k*cacheShards, "a", nil)
+	}
+	assert.EqualValues(t, 1000, c.count())
 }
 
 func TestCacheByMany(t *testing.T) {
@@ -148,4 +165,33 @@ func TestChangeLog(t *testing.T) {
 	assert.False(t, l.changed(mark, a), "all changes since are known")
 	l.add(ref("x"))
 	assert.True(t, l.changed(mark, a), "more than are known")
+}
+
+// A hit, all CPUs asking for one key, against a map behind a shared lock.
+func BenchmarkCacheHit(b *testing.B) {
+	c := newTestCache(1024)
+	c.put(1, "a", nil)
+	b.Run("cache", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if c.get(1) == nil {
+					b.Error("gone")
+				}
+			}
+		})
+	})
+	b.Run("floor", func(b *testing.B) {
+		var mu sync.RWMutex
+		m := map[int]string{1: "a"}
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				mu.RLock()
+				_, ok := m[1]
+				mu.RUnlock()
+				if !ok {
+					b.Error("gone")
+				}
+			}
+		})
+	})
 }

@@ -3,6 +3,7 @@ package appaccess
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -33,15 +34,14 @@ func (c *Catalog) measure(provider metric.MeterProvider) error {
 	}
 	client := metric.WithAttributes(attribute.String("entry", "client"))
 	key := metric.WithAttributes(attribute.String("entry", "key"))
+	c.clients.known.hits, c.keys.known.hits = new(atomic.Int64), new(atomic.Int64)
 	var err error
 	c.metrics, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveFloat64(staleness, c.Staleness().Seconds())
-		n, h := c.clients.known.count()
-		o.ObserveInt64(entries, n, client)
-		o.ObserveInt64(hits, h, client)
-		n, h = c.keys.known.count()
-		o.ObserveInt64(entries, n, key)
-		o.ObserveInt64(hits, h, key)
+		o.ObserveInt64(entries, c.clients.known.count(), client)
+		o.ObserveInt64(hits, c.clients.known.hits.Load(), client)
+		o.ObserveInt64(entries, c.keys.known.count(), key)
+		o.ObserveInt64(hits, c.keys.known.hits.Load(), key)
 		o.ObserveInt64(loads, c.loadCount.Load())
 		o.ObserveInt64(failures, c.loadFails.Load())
 		o.ObserveInt64(dropped, c.uses.dropped.Load())

@@ -1,6 +1,7 @@
 package appaccess_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func TestWhatADeadCallLeft(t *testing.T) {
 // as a process does that is killed.
 func (h *house) dieAfterMinting() {
 	h.t.Helper()
-	h.entra.block = func() { h.store.die(true) }
+	h.entra.block = func(context.Context) { h.store.die(true) }
 	_, err := h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
 	require.ErrorIs(h.t, err, appaccess.ErrUnavailable)
 	h.entra.block = nil

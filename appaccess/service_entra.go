@@ -300,7 +300,7 @@ func (s *Service) abandon(ctx context.Context, by Actor) error {
 			if err := json.Unmarshal(rec.Body, &op); err != nil {
 				return err
 			}
-			if !s.clock().Before(op.Until) {
+			if !inForce(op.Process, op.Until, s.clock()) {
 				left = append(left, op)
 			}
 			return nil
@@ -322,15 +322,16 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, claimTime*9/10)
-	defer cancel()
-	c, err := s.entra.AddCredential(ctx, applicationID, CredentialRequest{
-		OperationID: op.ID, Kind: SecretCredential, Name: "abandoned", Lifetime: minLifetime,
-		Deliver: func(context.Context, Credential, Secret) error { return errAbandoned },
+	err = s.claimed(ctx, op.prolong, func(ctx context.Context) error {
+		c, err := s.entra.AddCredential(ctx, applicationID, CredentialRequest{
+			OperationID: op.ID, Kind: SecretCredential, Name: "abandoned", Lifetime: minLifetime,
+			Deliver: func(context.Context, Credential, Secret) error { return errAbandoned },
+		})
+		if err == nil { // it was delivered to the call that died
+			err = s.entra.RemoveCredential(ctx, applicationID, c)
+		}
+		return err
 	})
-	if err == nil { // it was delivered to the call that died
-		err = s.entra.RemoveCredential(ctx, applicationID, c)
-	}
 	if err != nil && !errors.Is(err, errAbandoned) {
 		s.release(ctx, by, op)
 		return credentialError(applicationID, err)

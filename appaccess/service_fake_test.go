@@ -246,10 +246,10 @@ type fakeEntra struct {
 	calls    int
 	failAt   int
 	after    bool
-	block    func() // called in AddCredential, before anything
-	hold     func() // likewise in Apply
-	landed   func() // called in Apply when everything is done
-	planned  error  // what Plan fails with
+	block    func(context.Context) // called in AddCredential, before anything
+	hold     func(context.Context) // likewise in Apply
+	landed   func()                // called in Apply when everything is done
+	planned  error                 // what Plan fails with
 }
 
 func newFakeEntra() *fakeEntra {
@@ -315,7 +315,7 @@ func (f *fakeEntra) Plan(_ context.Context, want appaccess.Wanted) (appaccess.Pl
 
 func (f *fakeEntra) Apply(ctx context.Context, want appaccess.Wanted, progress func(appaccess.Progress)) (appaccess.Applied, error) {
 	if f.hold != nil {
-		f.hold()
+		f.hold(ctx)
 	}
 	if f.landed != nil {
 		defer f.landed() // after the unlock
@@ -372,7 +372,10 @@ func set[T any](m map[string]T, id string, v T, absent bool) {
 
 func (f *fakeEntra) AddCredential(ctx context.Context, applicationID string, req appaccess.CredentialRequest) (appaccess.Credential, error) {
 	if f.block != nil {
-		f.block()
+		f.block(ctx)
+	}
+	if err := ctx.Err(); err != nil {
+		return appaccess.Credential{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -25,20 +25,8 @@ type applying struct {
 	Until   time.Time `json:"until"` // should that call have died
 }
 
-// inForce reports whether a claim still holds. One of a process that died on
-// this machine does not; one of a process that died elsewhere does, until its
-// end.
-func inForce(id string, until, now time.Time) bool {
-	return now.Before(until) && !process.Dead(id)
-}
-
-const (
-	// applyTime bounds how long one call has Entra follow before another may.
-	applyTime = 5 * time.Minute
-	// applyPatience is how long a call waits for one that is at work on its
-	// object.
-	applyPatience = 30 * time.Second
-)
+// applyPatience is how long a call waits for one that is at work on its object.
+const applyPatience = 30 * time.Second
 
 // errAtWork is behind the ProvisionError for an object that another call has.
 var errAtWork = fmt.Errorf("another call is at work on it, or died in it: it stays pending: %w", ErrUnavailable)
@@ -187,12 +175,36 @@ func (e *edit) claimObject(r *round, object string) (bool, error) {
 	if err != nil || held.Holder != "" && inForce(held.Process, held.Until, e.now) {
 		return false, err
 	}
-	body, err := json.Marshal(applying{Holder: r.holder, Process: process.ID(), Until: e.now.Add(applyTime)})
-	if err != nil {
-		return false, err
-	}
 	r.claimed[object] = true
-	return true, e.w.Put(Record{Kind: kindApplying, ID: object, Body: body})
+	return true, e.putClaim(r, object, e.now.Add(claimTime))
+}
+
+func (e *edit) putClaim(r *round, object string, until time.Time) error {
+	body, err := json.Marshal(applying{Holder: r.holder, Process: process.ID(), Until: until})
+	if err != nil {
+		return err
+	}
+	return e.w.Put(Record{Kind: kindApplying, ID: object, Body: body})
+}
+
+// prolong keeps the round's claims. One that was ended is not made again: what
+// then stands in Entra another call looks after.
+func (r *round) prolong(e *edit, until time.Time) error {
+	for object := range r.claimed {
+		held, err := e.claimOn(object)
+		switch {
+		case err != nil:
+			return err
+		case held.Holder == "":
+		case held.Holder != r.holder:
+			return errClaimLost
+		default:
+			if err := e.putClaim(r, object, until); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (e *edit) claimOn(object string) (applying, error) {
@@ -211,9 +223,10 @@ func (s *Service) apply(ctx context.Context, r *round, progress func(Progress)) 
 	}
 	failed := errNoEntra()
 	if s.entra != nil {
-		within, cancel := context.WithTimeout(ctx, applyTime*9/10)
-		defer cancel()
-		r.done, failed = s.entra.Apply(within, r.want, progress)
+		failed = s.claimed(ctx, r.prolong, func(ctx context.Context) (err error) {
+			r.done, err = s.entra.Apply(ctx, r.want, progress)
+			return err
+		})
 	}
 	// What was done is recorded even if the caller has gone away meanwhile.
 	after, cancel := afterwards(ctx)

@@ -24,9 +24,6 @@ type operation struct {
 	Until         time.Time `json:"until,omitzero"` // end of the claim, should that call have died
 }
 
-// claimTime bounds how long one call may work on a secret.
-const claimTime = 10 * time.Minute
-
 func (l *look) operation(applicationID string) (operation, error) {
 	var op operation
 	rec, err := l.Get(kindOperation, applicationID)
@@ -54,7 +51,11 @@ func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string
 	if err != nil {
 		return Credential{}, err
 	}
-	c, err := s.mint(ctx, op, req, deliver)
+	var c Credential
+	err = s.claimed(ctx, op.prolong, func(ctx context.Context) (err error) {
+		c, err = s.mint(ctx, op, req, deliver)
+		return err
+	})
 	if err == nil {
 		c.CreatedBy = by.UserID
 		after, cancel := afterwards(ctx)
@@ -129,11 +130,22 @@ func (s *Service) release(ctx context.Context, by Actor, op operation) {
 	}
 }
 
+// prolong keeps the claim on the operation.
+func (op operation) prolong(e *edit, until time.Time) error {
+	now, err := e.operation(op.ApplicationID)
+	if err == nil && now.Claim != op.Claim {
+		err = errClaimLost
+	}
+	if err != nil {
+		return err
+	}
+	now.Until = until
+	return e.putOperation(now)
+}
+
 // mint has Entra make the secret. A value that was delivered to a call that
 // died is lost: that secret is removed and another one made.
 func (s *Service) mint(ctx context.Context, op operation, req SecretRequest, deliver func(context.Context, Credential, Secret) error) (Credential, error) {
-	ctx, cancel := context.WithTimeout(ctx, claimTime*9/10)
-	defer cancel()
 	for range 2 {
 		delivered := false
 		c, err := s.entra.AddCredential(ctx, op.ApplicationID, CredentialRequest{

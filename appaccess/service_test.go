@@ -540,7 +540,7 @@ func TestAnOlderCallDoesNotOverwriteANewerOne(t *testing.T) {
 	h := newHouse(t).withApp()
 	var once sync.Once
 	var revoked sync.WaitGroup
-	h.entra.hold = func() {
+	h.entra.hold = func(context.Context) {
 		once.Do(func() {
 			revoked.Go(func() {
 				a, err := h.RevokeProducts(ctx, boss, "billing", []string{"gold"})
@@ -567,7 +567,7 @@ func TestAFullSyncThatIsOvertaken(t *testing.T) {
 	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
 	require.NoError(t, err)
 	products := 0
-	h.entra.hold = func() {
+	h.entra.hold = func(context.Context) {
 		if products++; products != 2 { // the second call has the applications
 			return
 		}
@@ -596,7 +596,7 @@ func TestAFullSyncThatOvertakesTheRecord(t *testing.T) {
 	require.NoError(t, err)
 	calls := 0
 	ready, release := make(chan struct{}), make(chan struct{})
-	h.entra.hold = func() {
+	h.entra.hold = func(context.Context) {
 		if calls++; calls == 2 {
 			close(ready)
 			<-release
@@ -629,7 +629,7 @@ func TestAFullSyncThatOvertakesTheRecord(t *testing.T) {
 func TestAClaimOfADeadCallRunsOut(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Sleep = func(context.Context, time.Duration) error { return nil } }).withApp()
-	h.entra.hold = func() { h.store.die(true) }
+	h.entra.hold = func(context.Context) { h.store.die(true) }
 	_, err := h.SuspendApplication(ctx, boss, "billing")
 	require.ErrorIs(t, err, appaccess.ErrUnavailable)
 	h.entra.hold = nil
@@ -639,7 +639,7 @@ func TestAClaimOfADeadCallRunsOut(t *testing.T) {
 	require.ErrorAs(t, err, &busy)
 	assert.Equal(t, "application billing", busy.Object)
 	assert.Equal(t, 503, appaccess.Status(err))
-	h.clock.Advance(5 * time.Minute)
+	h.clock.Advance(90 * time.Second)
 	_, err = h.SuspendApplication(ctx, boss, "billing")
 	require.NoError(t, err)
 	assert.True(t, h.entra.apps["billing"].Disabled)

@@ -67,7 +67,8 @@ func TestParseBounds(t *testing.T) {
 		"9 levels":           {goodHeader, nested(9), false},
 		"8 KiB":              {goodHeader, `{"x":"` + strings.Repeat("x", maxClaims-8) + `"}`, true},
 		"more than 8 KiB":    {goodHeader, `{"x":"` + strings.Repeat("x", maxClaims-7) + `"}`, false},
-		"2 KiB header":       {`{"x":"` + strings.Repeat("x", 2<<10) + `",` + goodHeader[1:], `{}`, false},
+		"2 KiB header":       {`{"x":"` + strings.Repeat("x", maxHeader-len(goodHeader)-7) + `",` + goodHeader[1:], `{}`, true},
+		"larger header":      {`{"x":"` + strings.Repeat("x", maxHeader-len(goodHeader)-6) + `",` + goodHeader[1:], `{}`, false},
 		"kid of 128":         {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 128) + `"}`, `{}`, true},
 		"kid of 129":         {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 129) + `"}`, `{}`, false},
 		"no typ":             {`{"alg":"RS256","kid":"k"}`, `{}`, false},
@@ -84,10 +85,38 @@ func TestParseBounds(t *testing.T) {
 	}
 }
 
+// Members that could change what a token means are refused whatever they hold,
+// also where the signature is genuine.
+func TestHeaderMembersThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"crit", "b64", "jku", "jwk", "x5u", "x5c", "zip", "enc"} {
+		for _, value := range []string{`"x"`, `null`, `[]`, `{}`, `true`, `1`} {
+			_, bad := parse(compactOf(`{"typ":"JWT","alg":"RS256","kid":"k1","`+name+`":`+value+`}`, `{}`), "RS256")
+			require.NotNil(t, bad, name)
+			assert.Equal(t, name, bad.field)
+		}
+	}
+	_, bad := parse(compactOf(`{"typ":"JWT","alg":"RS256","kid":"k1","x5t":"x","x5t#S256":"x","cty":"x","ALGO":1}`, `{}`), "RS256")
+	assert.Nil(t, bad, "others are ignored")
+}
+
+// Names that a parser which folds case, or strips what cannot be seen, takes
+// for one of ours.
+func TestLookalike(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"aud": false, "x_custom": false, "": false, " ": false, "audience": false, "Custom": false, "AUDX": false, "~": false, "azpACR": false,
+		"Aud": true, "aUd": true, "auD": true, "AUD": true, "Azp": true, "aZp": true, "NONCE": true, "ROLES": true,
+		"aud\x00": true, "aud\x1f": true, "\u0430ud": true, "\x80": true, "role\u017f": true, "\ufeffaud": true, "aud\u200b": true,
+	} {
+		assert.Equal(t, want, lookalike(name, claimNames), "%q", name)
+	}
+}
+
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]*malformed{
-		"a.b.c": nil, "": errParts, "a": errParts, "a.b": errParts, "a.b.c.d": errParts, ".b.c": errParts, "a..c": errParts, "a.b.": errParts, "...": errParts,
+		"a.b.c": nil, "": errParts, "a": errParts, "a.b": errParts, "a.b.c.d": errParts, ".b.c": errParts, "a..c": errParts, "a.b.": errParts, "...": errParts, "a.b..c": errParts,
 		"a.b." + strings.Repeat("c", 1366): nil, "a.b." + strings.Repeat("c", 1367): errSignature,
 		"a.b." + strings.Repeat("c", maxToken-4): errSignature, "a.b." + strings.Repeat("c", maxToken-3): errSize,
 		strings.Repeat("a", 2734) + ".b.c": errHeaderSize, "a." + strings.Repeat("b", 10926) + ".c": errClaimsSize,

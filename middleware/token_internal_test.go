@@ -100,6 +100,52 @@ func TestHeaderMembersThatAreRefused(t *testing.T) {
 	assert.Nil(t, bad, "others are ignored")
 }
 
+// A refusal names the member that it is about, and tells why.
+func TestMalformedNamesTheMember(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		header, claims, field string
+		is                    *malformed // nil: only the field counts
+	}{
+		{goodHeader, `{"exp":"1"}`, "exp", nil},
+		{goodHeader, `{"aud":1}`, "aud", nil},
+		{goodHeader, `{"roles":[1]}`, "roles", nil},
+		{goodHeader, `{"ROLES":[]}`, "claims", &malformed{"claims", "a name that differs from a known one by case, or is not ASCII"}},
+		{goodHeader, `{"a":1,"a":2}`, "claims", errClaimsJSON},
+		{goodHeader, `{"a":1`, "claims", errClaimsJSON},
+		{goodHeader, `{"a":1,`, "claims", errClaimsJSON},
+		{goodHeader, `{"aud":[`, "claims", errClaimsJSON},
+		{goodHeader, `{}{}`, "claims", errClaimsJSON},
+		{goodHeader, `[]`, "claims", errClaimsJSON},
+		{`{"typ":1}`, `{}`, "typ", nil},
+		{`{"alg":"RS256","alg":"none"}`, `{}`, "header", errHeaderJSON},
+		{`{"KID":"k1"}`, `{}`, "header", errHeaderJSON},
+		{`{"typ":"JWT","kid":"k1"}`, `{}`, "alg", nil},
+		{`{"typ":"JWT","alg":"RS256"}`, `{}`, "kid", nil},
+		{`{"typ":"x","alg":"RS256","kid":"k1"}`, `{}`, "typ", nil},
+		{`{"typ":"JWT","alg":"PS256","kid":"k1"}`, `{}`, "alg", errAlgorithm},
+	} {
+		_, bad := parse(compactOf(tc.header, tc.claims), "RS256")
+		require.NotNil(t, bad, tc)
+		if tc.is != nil {
+			assert.Equal(t, tc.is, bad, tc)
+		} else {
+			assert.Equal(t, tc.field, bad.field, tc)
+		}
+	}
+}
+
+// A key ID goes into logs and errors, and some services make file names or
+// queries of it.
+func TestKeyIDCharacters(t *testing.T) {
+	t.Parallel()
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=+:~"
+	for c := range 256 {
+		kid := "k" + string([]byte{byte(c)}) + "1"
+		assert.Equal(t, strings.IndexByte(allowed, byte(c)) >= 0, validKeyID(kid), "%q", kid)
+	}
+}
+
 // Names that a parser which folds case, or strips what cannot be seen, takes
 // for one of ours.
 func TestLookalike(t *testing.T) {

@@ -172,9 +172,11 @@ func TestManagedProducts(t *testing.T) {
 func TestKeyScopes(t *testing.T) {
 	t.Parallel()
 	c := newCatalog()
-	for name, scope := range map[string]appaccess.Scope{"all": appaccess.AllAPIs, "echo": appaccess.APIScope("echo"), "admin": appaccess.APIScope("admin"), "p-other": appaccess.ProductScope("other")} {
+	for name, scope := range map[string]appaccess.Scope{"all": appaccess.AllAPIs, "echo": appaccess.APIScope("echo"), "admin": appaccess.APIScope("admin"), "p-other": appaccess.ProductScope("other"),
+		"p-like": appaccess.ProductScope("startes"), "a-like": appaccess.APIScope("echa"), "none": "", "p-none": appaccess.ProductScope(""), "a-none": appaccess.APIScope("")} {
 		c.keys[appaccess.SumKey(name)] = appaccess.KeyState{SubscriptionID: name, Scope: scope}
 	}
+	c.keys[appaccess.SumKey("lasts")] = appaccess.KeyState{SubscriptionID: "lasts", Scope: appaccess.AllAPIs, Expires: time.Now().Add(time.Hour)}
 	c.keys[appaccess.SumKey("expired")] = appaccess.KeyState{SubscriptionID: "expired", Scope: appaccess.AllAPIs, Expires: time.Now()}
 	g := open(t, managed(newEntra(), c))
 	whole, product, api := g.Wrap(echo), g.Product("starter")(echo), g.API("echo")(echo)
@@ -189,6 +191,12 @@ func TestKeyScopes(t *testing.T) {
 		{"p-other", "/echo", 200, 401, 200},
 		{"key-starter", "/echo", 200, 200, 200},
 		{"expired", "/echo", 401, 401, 401},
+		{"lasts", "/echo", 200, 200, 200},
+		{"p-like", "/echo", 401, 401, 401},
+		{"a-like", "/echo", 401, 401, 401},
+		{"none", "/echo", 401, 401, 401},
+		{"p-none", "/echo", 401, 401, 401},
+		{"a-none", "/echo", 401, 401, 401},
 	} {
 		q := tc.path + "?subscription-key=" + tc.key
 		assert.Equal(t, [3]int{tc.whole, tc.product, tc.api}, [3]int{get(whole, q).Code, get(product, q).Code, get(api, q).Code}, "%s %s", tc.key, tc.path)

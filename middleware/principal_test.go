@@ -34,6 +34,10 @@ func TestPrincipal(t *testing.T) {
 		"key": {open(t, managed(newEntra(), newCatalog())).Wrap, key, middleware.Principal{
 			Credential: middleware.KeyCredential, Product: "starter", API: "echo", SubscriptionID: "s1", PrimaryKey: true, OwnerID: "u1",
 		}, nil},
+		"key beside a token without the role": {
+			open(t, managed(newEntra(), newCatalog())).Wrap, append([]string{"Authorization", "Bearer " + mint(t, claims(object{"roles": nil}))}, key...),
+			middleware.Principal{Credential: middleware.KeyCredential, Product: "starter", API: "echo", SubscriptionID: "s1", PrimaryKey: true, OwnerID: "u1"}, nil,
+		},
 		"token beside a key": {open(t, managed(newEntra(), newCatalog())).Wrap, append(token, key...), withClient, []string{role}},
 	} {
 		var got *middleware.Principal

@@ -91,7 +91,9 @@ func TestKeyNames(t *testing.T) {
 	assert.Equal(t, 401, get(h, "/?code=").Code)
 	assert.Equal(t, 401, call(h, mint(t, claims(nil))).Code, "no tenant, no tokens")
 	c.KeyQuery = "-"
-	assert.Equal(t, 401, get(open(t, c).Product("p")(echo), "/?code=right").Code)
+	for _, query := range []string{"code=right", "=right", "-=right", "right"} {
+		assert.Equal(t, 401, get(open(t, c).Product("p")(echo), "/?"+query).Code, query)
+	}
 }
 
 // Tokens of version 1, of other clouds and of other algorithms, where they are

@@ -18,7 +18,7 @@ func TestBearer(t *testing.T) {
 		ok    bool
 	}{
 		"Bearer a.b.c": {"a.b.c", true}, "bearer a": {"a", true}, "BEARER a": {"a", true}, "Bearer": {"", true}, "Bearer ": {"", true},
-		"Bearer  a": {" a", true}, "Bearer a ": {"a ", true}, "Bearer\ta": {"", false}, "Bearera": {"", false}, "Basic a": {"", false}, "": {"", false}, " Bearer a": {"", false},
+		"Bearer  a": {" a", true}, "Bearer a ": {"a ", true}, "Bearer\ta": {"", false}, "Bearera": {"", false}, "Basic a": {"", false}, "Digest a": {"", false}, "Bearе a": {"", false}, "Beare": {"", false}, "": {"", false}, " Bearer a": {"", false},
 	} {
 		token, ok := bearer(header)
 		assert.Equal(t, want.token, token, header)

@@ -40,7 +40,7 @@ const (
 // cacheShard is read by any number of goroutines while the one that holds mu
 // changes it.
 type cacheShard[K comparable, V any] struct {
-	buckets []cacheList[K, V] // a power of two
+	buckets []atomic.Pointer[cacheEntry[K, V]] // lists; a power of two
 
 	mu     sync.Mutex
 	size   int
@@ -51,16 +51,11 @@ type cacheShard[K comparable, V any] struct {
 	madeOf map[recordRef][]*cacheEntry[K, V]
 }
 
-// cacheList is the entries of a bucket from one on.
-type cacheList[K comparable, V any] struct {
-	first atomic.Pointer[cacheEntry[K, V]]
-}
-
 type cacheEntry[K comparable, V any] struct {
 	key   K
 	value V
 	hash  uint64
-	next  cacheList[K, V]
+	next  atomic.Pointer[cacheEntry[K, V]] // in its list
 	refs  []recordRef
 	slot  int
 	used  atomic.Bool
@@ -75,24 +70,24 @@ func (c *cache[K, V]) init(size int, hash func(K) uint64) {
 		for buckets < min(s.size, maxBuckets) {
 			buckets *= 2
 		}
-		s.buckets = make([]cacheList[K, V], buckets)
+		s.buckets = make([]atomic.Pointer[cacheEntry[K, V]], buckets)
 		s.clear()
 	}
 }
 
 func (c *cache[K, V]) shard(hash uint64) *cacheShard[K, V] { return &c.shards[hash%cacheShards] }
 
-// list is the bucket of a hash, from its first entry on.
-func (s *cacheShard[K, V]) list(hash uint64) *cacheList[K, V] {
+// list points to the first of the entries with a hash, and others.
+func (s *cacheShard[K, V]) list(hash uint64) *atomic.Pointer[cacheEntry[K, V]] {
 	return &s.buckets[hash/cacheShards&uint64(len(s.buckets)-1)]
 }
 
 // find finds an entry. A goroutine that stands on one that is removed meanwhile
 // goes on from there.
 func (s *cacheShard[K, V]) find(hash uint64, k K) *cacheEntry[K, V] {
-	e := s.list(hash).first.Load()
+	e := s.list(hash).Load()
 	for e != nil && e.key != k {
-		e = e.next.first.Load()
+		e = e.next.Load()
 	}
 	return e
 }
@@ -128,8 +123,8 @@ func (c *cache[K, V]) put(k K, v V, refs []recordRef) {
 	e := &cacheEntry[K, V]{key: k, value: v, hash: hash, refs: refs, slot: s.freeSlot()}
 	s.ring[e.slot] = e
 	list := s.list(hash)
-	e.next.first.Store(list.first.Load())
-	list.first.Store(e)
+	e.next.Store(list.Load())
+	list.Store(e)
 	s.count++
 	for _, r := range refs {
 		s.madeOf[r] = append(s.madeOf[r], e)
@@ -174,7 +169,7 @@ func (c *cache[K, V]) count() (entries int64) {
 
 func (s *cacheShard[K, V]) clear() {
 	for i := range s.buckets {
-		s.buckets[i].first.Store(nil)
+		s.buckets[i].Store(nil)
 	}
 	s.madeOf = map[recordRef][]*cacheEntry[K, V]{}
 	s.ring, s.holes, s.hand, s.count = nil, nil, 0, 0
@@ -192,10 +187,12 @@ func (s *cacheShard[K, V]) freeSlot() int {
 		s.ring = append(s.ring, nil)
 		return len(s.ring) - 1
 	}
-	for { // ends within two rounds: there are no holes, and none is used twice
+	// There are no holes. Two rounds are enough unless all are being asked for
+	// all the time, then any will do.
+	for turn := 0; ; turn++ {
 		e := s.ring[s.hand]
 		s.hand = (s.hand + 1) % len(s.ring)
-		if !e.used.Swap(false) {
+		if !e.used.Swap(false) || turn > 2*len(s.ring) {
 			s.remove(e)
 			s.holes = s.holes[:len(s.holes)-1]
 			return e.slot
@@ -206,10 +203,10 @@ func (s *cacheShard[K, V]) freeSlot() int {
 // remove drops an entry and leaves a hole.
 func (s *cacheShard[K, V]) remove(e *cacheEntry[K, V]) {
 	list := s.list(e.hash)
-	for list.first.Load() != e {
-		list = &list.first.Load().next
+	for list.Load() != e {
+		list = &list.Load().next
 	}
-	list.first.Store(e.next.first.Load())
+	list.Store(e.next.Load())
 	s.count--
 	s.ring[e.slot] = nil
 	s.holes = append(s.holes, e.slot)

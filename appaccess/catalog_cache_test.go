@@ -58,7 +58,7 @@ func TestCacheAgainstAMap(t *testing.T) {
 		s := &c.shards[i]
 		listed := 0
 		for j := range s.buckets {
-			for e := s.buckets[j].first.Load(); e != nil; e = e.next.first.Load() {
+			for e := s.buckets[j].Load(); e != nil; e = e.next.Load() {
 				listed++
 				assert.Same(t, &s.buckets[j], s.list(e.hash))
 			}

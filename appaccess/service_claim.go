@@ -16,12 +16,13 @@ import (
 // in the making (kindOperation).
 
 // claimTime is how long a claim lasts unless its holder prolongs it: as long as
-// the object is out of reach when the holder died on another machine.
+// the object is out of reach when the holder died on another machine. Clocks of
+// processes on one store must not differ by more than a third of that.
 const claimTime = 90 * time.Second
 
-// errClaimLost ends the work of a holder that could not prolong its claims in
-// time, or whose claim another took over.
-var errClaimLost = fmt.Errorf("the claim on the object was lost on the way, to another process or because the store was out of reach: %w", ErrUnavailable)
+// errClaimLost ends the work of a holder that could not prolong its claim in
+// time, or whose claim another took.
+var errClaimLost = fmt.Errorf("the claim was lost on the way, to another process or because the store was out of reach: %w", ErrUnavailable)
 
 // inForce reports whether a claim still holds. One of a process that died on
 // this machine does not; one of a process that died elsewhere does, until its
@@ -30,32 +31,36 @@ func inForce(id string, until, now time.Time) bool {
 	return now.Before(until) && !process.Dead(id)
 }
 
-// claimed does work for which claims were just made, and prolongs them however
-// long it takes. The context of the work ends while the claims are still in
-// force if they cannot be kept; the error is then errClaimLost.
-func (s *Service) claimed(ctx context.Context, prolong func(e *edit, until time.Time) error, work func(context.Context) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	until := s.now().Add(claimTime)
+// claimed does work for which a claim was made that lasts until then, and
+// prolongs it however long the work takes. If it cannot be kept, the context of
+// the work ends before the claim does, whatever the store is doing meanwhile,
+// and the error says so: errClaimLost, or that what was claimed is no more.
+func (s *Service) claimed(ctx context.Context, until time.Time, prolong func(e *edit, until time.Time) error, work func(context.Context) error) error {
+	kept, stop := context.WithCancelCause(ctx)
+	safe := func(until time.Time) time.Duration { return until.Sub(s.now()) - claimTime/3 }
+	lost := time.AfterFunc(safe(until), func() { stop(errClaimLost) })
 	var keeping sync.WaitGroup
 	keeping.Go(func() {
-		for pause := claimTime / 3; wait.For(ctx, pause) == nil; {
-			next := s.now().Add(claimTime)
-			err := s.prolong(ctx, next, prolong)
+		for pause := claimTime / 3; wait.For(kept, pause) == nil; {
+			until := s.clock().Add(claimTime)
+			err := s.prolong(kept, until, prolong)
 			switch {
 			case err == nil:
-				until, pause = next, claimTime/3
-			case errors.Is(err, errClaimLost) || s.now().After(until.Add(-claimTime/3)):
-				stop(errClaimLost)
+				lost.Reset(safe(until))
+				pause = claimTime / 3
+			case errors.Is(err, errClaimLost), errors.Is(err, ErrNotFound):
+				stop(err)
 			default:
 				pause = claimTime / 18
 			}
 		}
 	})
-	err := work(ctx)
-	stop(nil)
-	keeping.Wait()
-	if err != nil && errors.Is(context.Cause(ctx), errClaimLost) {
-		return errClaimLost
+	defer keeping.Wait()
+	defer stop(nil)
+	defer lost.Stop()
+	err := work(kept)
+	if err != nil && kept.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", context.Cause(kept), err)
 	}
 	return err
 }
@@ -64,7 +69,7 @@ func (s *Service) prolong(ctx context.Context, until time.Time, prolong func(e *
 	ctx, cancel := context.WithTimeout(ctx, claimTime/9)
 	defer cancel()
 	_, err := s.store.Update(ctx, func(w Writer) error {
-		e, err := s.edit(w, Actor{})
+		e, err := s.edit(w, Actor{Manager: true})
 		if err != nil {
 			return err
 		}

@@ -15,111 +15,300 @@ import (
 )
 
 // claims are the two ways to work on an application: have Entra follow, and
-// make a secret. work does it, and hold is set to what happens meanwhile.
+// make a secret. work does it, during says what happens meanwhile.
 var claims = map[string]struct {
-	work func(*house) error
-	hold func(*house, func(context.Context))
-	// The record of the claim, and the field that names its holder.
-	kind       appaccess.Kind
-	id, holder string
+	work   func(context.Context, *house) error
+	during func(*house, func(context.Context))
 }{
 	"follow": {
-		func(h *house) error { _, err := h.SuspendApplication(ctx, boss, "billing"); return err },
+		func(ctx context.Context, h *house) error {
+			_, err := h.SuspendApplication(ctx, boss, "billing")
+			return err
+		},
 		func(h *house, f func(context.Context)) { h.entra.hold = f },
-		"applying", "application billing", "holder",
 	},
 	"secret": {
-		func(h *house) error {
+		func(ctx context.Context, h *house) error {
 			_, err := h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
 			return err
 		},
 		func(h *house, f func(context.Context)) { h.entra.block = f },
-		"operation", "billing", "claim",
 	},
+}
+
+// claimTest is a test of one of them.
+type claimTest struct {
+	*testing.T
+	h    *house
+	name string
+	work func(context.Context) error
+	// during sets what happens in Entra in the first call that works.
+	during func(func(context.Context))
+}
+
+func eachClaim(t *testing.T, test func(*claimTest)) {
+	t.Parallel()
+	for name, c := range claims {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, realClock).withApp()
+				during := func(f func(context.Context)) {
+					var once atomic.Bool
+					c.during(h, func(ctx context.Context) {
+						if !once.Swap(true) {
+							f(ctx)
+						}
+					})
+				}
+				test(&claimTest{t, h, name, func(ctx context.Context) error { return c.work(ctx, h) }, during})
+			})
+		})
+	}
+}
+
+func realClock(c *appaccess.ServiceConfig) { c.Now = time.Now }
+
+// end is when the claim that is being worked under ends by itself.
+func (h *house) end(claim string) time.Time {
+	var end time.Time
+	require.NoError(h.t, h.store.View(ctx, func(r appaccess.Reader) error {
+		kind := map[string]appaccess.Kind{"follow": "holder", "secret": "operation"}[claim]
+		list := records(h.t, r, kind)
+		require.Len(h.t, list, 1)
+		var v struct{ Until time.Time }
+		require.NoError(h.t, json.Unmarshal(list[0].Body, &v))
+		end = v.Until
+		return nil
+	}))
+	return end
 }
 
 // However long Entra takes, nobody else begins meanwhile, and the work is done
 // in one go.
 func TestAClaimIsKeptWhileItsCallWorks(t *testing.T) {
-	t.Parallel()
-	for name, c := range claims {
-		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Now = time.Now }).withApp()
-			var once atomic.Bool
-			c.hold(h, func(context.Context) {
-				if !once.Swap(true) {
-					time.Sleep(time.Hour)
-				}
-			})
-			first := make(chan error, 1)
-			go func() { first <- c.work(h) }()
-			for range 5 {
-				time.Sleep(10 * time.Minute)
-				err := c.work(h)
-				require.Error(t, err, name)
-				assert.Contains(t, []int{409, 503}, appaccess.Status(err), name)
-			}
-			require.NoError(t, <-first, name)
-			require.NoError(t, c.work(h), name)
-		})
-	}
+	eachClaim(t, func(t *claimTest) {
+		t.during(func(context.Context) { time.Sleep(time.Hour) })
+		first := make(chan error, 1)
+		go func() { first <- t.work(ctx) }()
+		for range 5 {
+			time.Sleep(10 * time.Minute)
+			err := t.work(ctx)
+			require.Error(t, err)
+			assert.Contains(t, []int{409, 503}, appaccess.Status(err))
+		}
+		require.NoError(t, <-first)
+		require.NoError(t, t.work(ctx))
+	})
 }
 
-// A call that cannot keep its claim stops while it still has it.
+// A short outage of the store does no harm. In a long one the call stops while
+// it still has its claim.
 func TestACallStopsBeforeItsClaimEnds(t *testing.T) {
-	t.Parallel()
-	for name, c := range claims {
-		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Now = time.Now }).withApp()
-			c.hold(h, func(ctx context.Context) {
-				start := time.Now()
-				time.Sleep(10 * time.Minute) // it was prolonged all the time
-				h.store.die(true)
-				<-ctx.Done()
-				h.store.die(false)
-				assert.Less(t, time.Since(start), 10*time.Minute+90*time.Second, name)
-				assert.Greater(t, time.Since(start), 10*time.Minute+30*time.Second, "%s: a short outage does no harm", name)
-			})
-			err := c.work(h)
-			require.ErrorIs(t, err, appaccess.ErrUnavailable, name)
-			assert.ErrorContains(t, err, "claim", name)
-			c.hold(h, nil)
-			require.NoError(t, c.work(h), name)
+	eachClaim(t, func(t *claimTest) {
+		t.during(func(ctx context.Context) {
+			time.Sleep(10 * time.Minute)
+			t.h.store.die(true)
+			time.Sleep(25 * time.Second)
+			t.h.store.die(false)
+			time.Sleep(10 * time.Minute)
+			require.NoError(t, ctx.Err())
+			end := t.h.end(t.name)
+			t.h.store.die(true)
+			<-ctx.Done()
+			t.h.store.die(false)
+			assert.GreaterOrEqual(t, time.Until(end), 29*time.Second)
 		})
-	}
+		err := t.work(ctx)
+		require.ErrorIs(t, err, appaccess.ErrUnavailable)
+		var failed *appaccess.ProvisionError
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, "application billing", failed.Object)
+		assert.ErrorContains(t, err, "claim was lost")
+		require.NoError(t, t.work(ctx))
+	})
 }
 
-// A call stops when another has its claim: this process stood still too long.
-func TestACallStopsWhenItsClaimIsTaken(t *testing.T) {
-	t.Parallel()
-	for name, c := range claims {
-		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Now = time.Now }).withApp()
-			c.hold(h, func(work context.Context) {
-				_, err := h.store.Update(ctx, func(w appaccess.Writer) error {
-					rec, err := w.Get(c.kind, c.id)
-					require.NoError(t, err, name)
-					claim := map[string]any{}
-					require.NoError(t, json.Unmarshal(rec.Body, &claim))
-					require.Contains(t, claim, c.holder)
-					claim[c.holder] = "another"
-					rec.Body, err = json.Marshal(claim)
-					require.NoError(t, err)
-					return w.Put(rec)
-				})
-				assert.NoError(t, err)
-				start := time.Now()
-				<-work.Done()
-				assert.Equal(t, 30*time.Second, time.Since(start), name)
-			})
-			err := c.work(h)
-			require.ErrorIs(t, err, appaccess.ErrUnavailable, name)
-			rec := appaccess.Record{}
-			require.NoError(t, h.store.View(ctx, func(r appaccess.Reader) (err error) {
-				rec, err = r.Get(c.kind, c.id)
-				return err
-			}), "%s: the other's claim stands", name)
-			assert.Contains(t, string(rec.Body), "another")
+// A store that hangs cannot keep a call from stopping in time, nor can one
+// whose answer to the claim itself came late.
+func TestACallStopsWhateverTheStoreDoes(t *testing.T) {
+	eachClaim(t, func(t *claimTest) {
+		var hang atomic.Bool
+		t.h.store.slow = func() {
+			if hang.Swap(false) {
+				time.Sleep(50 * time.Second)
+			}
+		}
+		hang.Store(true) // the claim is written, and the answer takes that long
+		t.during(func(ctx context.Context) {
+			end := t.h.end(t.name)
+			hang.Store(true)
+			<-ctx.Done()
+			assert.InDelta(t, 30*time.Second, time.Until(end), float64(time.Second))
 		})
-	}
+		require.ErrorIs(t, t.work(ctx), appaccess.ErrUnavailable)
+	})
+}
+
+// A call that panics keeps nothing.
+func TestACallThatPanicsKeepsNoClaim(t *testing.T) {
+	eachClaim(t, func(t *claimTest) {
+		t.during(func(context.Context) { panic("boom") })
+		server, stop := context.WithCancel(ctx)
+		defer stop()
+		assert.PanicsWithValue(t, "boom", func() { _ = t.work(server) })
+		synctest.Wait()
+		time.Sleep(90 * time.Second)
+		require.NoError(t, t.work(ctx))
+	})
+}
+
+// ahead is another replica, whose clock is so far ahead that it takes claims
+// for ended which are not.
+func (h *house) ahead() *appaccess.Service {
+	h.t.Helper()
+	s, err := appaccess.NewService(ctx, appaccess.ServiceConfig{
+		Store: h.store, Provisioner: h.entra, TenantID: tenantID, Now: func() time.Time { return time.Now().Add(2 * time.Minute) },
+	})
+	require.NoError(h.t, err)
+	return s
+}
+
+// A call stops soon when another has taken its claim, also when that is done
+// already, and says nothing of the object any more.
+func TestACallStopsWhenItsClaimIsTaken(t *testing.T) {
+	eachClaim(t, func(t *claimTest) {
+		other := t.h.ahead()
+		t.during(func(ctx context.Context) {
+			_, err := other.ResumeApplication(ctx, boss, "billing")
+			assert.NoError(t, err)
+			_, err = other.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
+			assert.NoError(t, err)
+			start := time.Now()
+			<-ctx.Done()
+			assert.LessOrEqual(t, time.Since(start), 30*time.Second)
+		})
+		require.ErrorIs(t, t.work(ctx), appaccess.ErrUnavailable)
+		a, err := t.h.Application(ctx, boss, "billing")
+		require.NoError(t, err)
+		assert.NotEqual(t, t.name == "follow", !a.Sync.Pending, "what the first call did to Entra nobody knows")
+		list, err := t.h.Credentials(ctx, ada, "billing")
+		require.NoError(t, err)
+		assert.Len(t, list, 1, "the other's")
+		_, err = t.h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		t.h.noNotes()
+	})
+}
+
+// noNotes makes sure that nothing is left of claims.
+func (h *house) noNotes() {
+	h.t.Helper()
+	require.NoError(h.t, h.store.View(ctx, func(r appaccess.Reader) error {
+		for _, kind := range []appaccess.Kind{"applying", "holder", "operation"} {
+			assert.Empty(h.t, records(h.t, r, kind), kind)
+		}
+		return nil
+	}))
+}
+
+// A full Sync that had read an object before another call changed it leaves
+// that call its claim: it works on alone, and the object is looked at again.
+func TestAFullSyncTakesNoClaimAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		for _, id := range []string{"b2", "b3"} {
+			_, err := h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{ID: id, Name: id, OwnerID: "ada", Products: []string{"starter"}})
+			require.NoError(t, err)
+		}
+		var applies atomic.Int32
+		h.entra.hold = func(ctx context.Context) {
+			switch applies.Add(1) {
+			case 2: // the Sync, at the applications
+				time.Sleep(10 * time.Second)
+			case 3: // the blocking
+				time.Sleep(5 * time.Minute)
+				assert.NoError(t, ctx.Err())
+			}
+		}
+		ended := make(chan error, 2)
+		go func() { _, err := h.Sync(ctx, boss, appaccess.SyncRequest{All: true}); ended <- err }()
+		time.Sleep(5 * time.Second)
+		go func() { _, err := h.BlockUser(ctx, boss, "ada"); ended <- err }()
+		time.Sleep(10 * time.Second)
+		_, err := h.SuspendApplication(ctx, boss, "b2")
+		require.ErrorIs(t, err, appaccess.ErrUnavailable, "the blocking is at work on it")
+		require.NoError(t, <-ended)
+		require.NoError(t, <-ended)
+		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		for _, id := range []string{"billing", "b2", "b3"} {
+			a, err := h.Application(ctx, boss, id)
+			require.NoError(t, err)
+			assert.False(t, a.Sync.Pending, id)
+			assert.True(t, h.entra.apps[id].Disabled, id)
+		}
+		h.noNotes()
+	})
+}
+
+// A round without claims has none to lose.
+func TestAFullSyncOutlastsTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		h.entra.hold = func(ctx context.Context) {
+			h.store.die(true)
+			time.Sleep(10 * time.Minute)
+			assert.NoError(t, ctx.Err())
+			h.store.die(false)
+		}
+		_, err := h.Sync(ctx, boss, appaccess.SyncRequest{All: true})
+		require.NoError(t, err)
+		a, err := h.Application(ctx, boss, "billing")
+		require.NoError(t, err)
+		assert.False(t, a.Sync.Pending)
+	})
+}
+
+// Deleting an application ends the making of its secret.
+func TestASecretOfWhatIsDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		h.entra.block = func(work context.Context) {
+			assert.NoError(t, h.DeleteApplication(ctx, boss, "billing"))
+			<-work.Done()
+		}
+		_, err := h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
+		assert.Equal(t, 404, appaccess.Status(err), err)
+	})
+}
+
+// Sync, which ends what a dead call began, leaves it to a call that goes on
+// with it.
+func TestSyncLeavesASecretToWhoTookIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		h.dieAfterMinting()
+		time.Sleep(90 * time.Second)
+		other := h.ahead()
+		value := ""
+		var calls atomic.Int32
+		h.entra.block = func(context.Context) {
+			if calls.Add(1) == 1 {
+				created, err := other.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
+				assert.NoError(t, err)
+				value = created.Value.Reveal()
+			}
+		}
+		_, err := h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		require.NotEmpty(t, value)
+		list, err := h.Credentials(ctx, ada, "billing")
+		require.NoError(t, err)
+		assert.Len(t, list, 1)
+		h.noNotes()
+	})
 }

@@ -322,7 +322,7 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	err = s.claimed(ctx, op.prolong, func(ctx context.Context) error {
+	err = s.claimed(ctx, op.Until, op.prolong, func(ctx context.Context) error {
 		c, err := s.entra.AddCredential(ctx, applicationID, CredentialRequest{
 			OperationID: op.ID, Kind: SecretCredential, Name: "abandoned", Lifetime: minLifetime,
 			Deliver: func(context.Context, Credential, Secret) error { return errAbandoned },
@@ -337,6 +337,14 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 		return credentialError(applicationID, err)
 	}
 	_, err = s.store.Update(ctx, func(w Writer) error {
+		e, err := s.edit(w, by)
+		if err != nil {
+			return err
+		}
+		now, err := e.operation(applicationID)
+		if err != nil || now.Claim != op.Claim { // another call goes on with it
+			return err
+		}
 		return firstError(w.Delete(kindOperation, applicationID), w.Delete(KindHandover, op.ID))
 	})
 	return err

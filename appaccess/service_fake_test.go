@@ -188,6 +188,7 @@ type faultyStore struct {
 	failAt  int
 	after   bool
 	dead    bool
+	slow    func() // called by each Update once it is done
 }
 
 // die fails every call until it is taken back.
@@ -227,6 +228,9 @@ func (s *faultyStore) Update(ctx context.Context, fn func(appaccess.Writer) erro
 		return 0, errStoreDown
 	}
 	rev, err := s.Store.Update(ctx, fn)
+	if s.slow != nil {
+		s.slow()
+	}
 	if fails && err == nil {
 		err = errStoreDown
 	}

@@ -2,7 +2,6 @@ package appaccess
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,7 +19,18 @@ import (
 const kindApplying Kind = "applying"
 
 type applying struct {
-	Holder  string    `json:"holder"`
+	Holder string `json:"holder"`
+	// Overtaken: a call without a claim may have written what it had read
+	// before. The holder works on, but the object stays pending.
+	Overtaken bool `json:"overtaken,omitempty"`
+}
+
+// kindHolder is the kind of the record of a call that holds claims on objects.
+// Without it they are nobody's. Whoever takes one of them because the call has
+// run out of time removes it, so that the call learns of that.
+const kindHolder Kind = "holder"
+
+type holder struct {
 	Process string    `json:"process,omitempty"`
 	Until   time.Time `json:"until"` // should that call have died
 }
@@ -37,6 +47,7 @@ type round struct {
 	every   bool // objects that are not pending, too
 	want    Wanted
 	claimed map[string]bool // by object: "product starter"
+	until   time.Time       // end of the claims, unless prolonged
 	busy    targets         // others are at work on them
 
 	done     Applied
@@ -64,7 +75,9 @@ func (s *Service) followReported(ctx context.Context, t targets, req SyncRequest
 		}
 		err := s.apply(ctx, r, req.Progress)
 		errs = append(errs, append(r.failures, err)...)
-		count += len(r.want.Products) + len(r.want.Applications) - len(r.failures)
+		if err == nil {
+			count += len(r.want.Products) + len(r.want.Applications) - len(r.failures)
+		}
 		if lost != nil {
 			maps.Copy(lost, r.done.Lost)
 		}
@@ -111,7 +124,11 @@ func (s *Service) take(ctx context.Context, r *round, t targets) error {
 				return err
 			}
 		}
-		return nil
+		if len(r.claimed) == 0 {
+			return nil
+		}
+		r.until = e.now.Add(claimTime)
+		return e.putHolder(r, r.until)
 	})
 	if err != nil {
 		return fmt.Errorf("appaccess: read what Entra is to hold: %w", err)
@@ -172,48 +189,42 @@ func (s *Service) takeApplication(e *edit, r *round, id string) error {
 // claimObject takes a claim unless another call has it.
 func (e *edit) claimObject(r *round, object string) (bool, error) {
 	held, err := e.claimOn(object)
-	if err != nil || held.Holder != "" && inForce(held.Process, held.Until, e.now) {
+	if err != nil {
 		return false, err
 	}
+	if held.Holder != "" {
+		h, err := e.holder(held.Holder)
+		if err != nil || inForce(h.Process, h.Until, e.now) {
+			return false, err
+		}
+		if err := e.w.Delete(kindHolder, held.Holder); err != nil {
+			return false, err
+		}
+	}
 	r.claimed[object] = true
-	return true, e.putClaim(r, object, e.now.Add(claimTime))
+	return true, e.putNote(kindApplying, object, applying{Holder: r.holder})
 }
 
-func (e *edit) putClaim(r *round, object string, until time.Time) error {
-	body, err := json.Marshal(applying{Holder: r.holder, Process: process.ID(), Until: until})
+func (e *edit) holder(id string) (holder, error) { return note[holder](e, kindHolder, id) }
+
+func (e *edit) putHolder(r *round, until time.Time) error {
+	return e.putNote(kindHolder, r.holder, holder{Process: process.ID(), Until: until})
+}
+
+// prolong keeps the round's claims.
+func (r *round) prolong(e *edit, until time.Time) error {
+	h, err := e.holder(r.holder)
 	if err != nil {
 		return err
 	}
-	return e.w.Put(Record{Kind: kindApplying, ID: object, Body: body})
-}
-
-// prolong keeps the round's claims. One that was ended is not made again: what
-// then stands in Entra another call looks after.
-func (r *round) prolong(e *edit, until time.Time) error {
-	for object := range r.claimed {
-		held, err := e.claimOn(object)
-		switch {
-		case err != nil:
-			return err
-		case held.Holder == "":
-		case held.Holder != r.holder:
-			return errClaimLost
-		default:
-			if err := e.putClaim(r, object, until); err != nil {
-				return err
-			}
-		}
+	if h == (holder{}) {
+		return errClaimLost
 	}
-	return nil
+	return e.putHolder(r, until)
 }
 
 func (e *edit) claimOn(object string) (applying, error) {
-	var held applying
-	rec, err := e.Get(kindApplying, object)
-	if err != nil {
-		return held, ignoreNotFound(err)
-	}
-	return held, json.Unmarshal(rec.Body, &held)
+	return note[applying](e, kindApplying, object)
 }
 
 // apply has the Provisioner work and records how far it got.
@@ -223,10 +234,15 @@ func (s *Service) apply(ctx context.Context, r *round, progress func(Progress)) 
 	}
 	failed := errNoEntra()
 	if s.entra != nil {
-		failed = s.claimed(ctx, r.prolong, func(ctx context.Context) (err error) {
+		work := func(ctx context.Context) (err error) {
 			r.done, err = s.entra.Apply(ctx, r.want, progress)
 			return err
-		})
+		}
+		if len(r.claimed) == 0 {
+			failed = work(ctx)
+		} else {
+			failed = s.claimed(ctx, r.until, r.prolong, work)
+		}
 	}
 	// What was done is recorded even if the caller has gone away meanwhile.
 	after, cancel := afterwards(ctx)
@@ -255,20 +271,35 @@ func (s *Service) giveBack(ctx context.Context, r *round) {
 				_, err = e.endClaim(r, object)
 			}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return w.Delete(kindHolder, r.holder)
 	})
 	if err != nil {
 		s.log.WarnContext(ctx, "claims on objects stay until they run out", "error", err)
 	}
 }
 
-// endClaim ends a claim, and reports whether it was the round's.
+// endClaim ends a claim, and reports whether it was the round's and nobody
+// overtook it.
 func (e *edit) endClaim(r *round, object string) (bool, error) {
 	held, err := e.claimOn(object)
 	if err != nil || held.Holder != r.holder {
 		return false, err
 	}
-	return true, e.w.Delete(kindApplying, object)
+	return !held.Overtaken, e.w.Delete(kindApplying, object)
+}
+
+// overtake tells the holder of a claim, if there is one, that what it leaves in
+// Entra may have been replaced.
+func (e *edit) overtake(object string) error {
+	held, err := e.claimOn(object)
+	if err != nil || held.Holder == "" {
+		return err
+	}
+	held.Overtaken = true
+	return e.putNote(kindApplying, object, held)
 }
 
 // record stores what Apply returned.
@@ -289,7 +320,10 @@ func (s *Service) record(ctx context.Context, r *round, failed error) error {
 				return err
 			}
 		}
-		return nil
+		if len(r.claimed) == 0 {
+			return nil
+		}
+		return w.Delete(kindHolder, r.holder)
 	})
 	if err != nil {
 		return fmt.Errorf("appaccess: record what stands in Entra: %w", err)
@@ -372,7 +406,7 @@ func (s *Service) recordApplication(e *edit, r *round, want WantedApplication, f
 // had claimed it, still has the claim, and did what is wanted now. An object
 // that was not pending, and so not claimed, but was changed meanwhile may stand
 // in Entra as it was: it becomes pending, and whoever works on it loses the
-// claim and with it the right to say otherwise.
+// right to say otherwise.
 func (e *edit) settled(r *round, object string, before Sync, failed error, current bool) (Sync, error) {
 	mine, err := e.endClaim(r, object)
 	if err != nil {
@@ -384,7 +418,7 @@ func (e *edit) settled(r *round, object string, before Sync, failed error, curre
 	case mine && current, !r.claimed[object] && current && !before.Pending:
 		return Sync{At: e.now}, nil
 	case !r.claimed[object]:
-		err = e.w.Delete(kindApplying, object)
+		err = e.overtake(object)
 	}
 	return Sync{Pending: true, At: e.now}, err
 }

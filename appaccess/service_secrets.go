@@ -2,7 +2,6 @@ package appaccess
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -25,20 +24,11 @@ type operation struct {
 }
 
 func (l *look) operation(applicationID string) (operation, error) {
-	var op operation
-	rec, err := l.Get(kindOperation, applicationID)
-	if err != nil {
-		return op, ignoreNotFound(err)
-	}
-	return op, json.Unmarshal(rec.Body, &op)
+	return note[operation](l, kindOperation, applicationID)
 }
 
 func (e *edit) putOperation(op operation) error {
-	body, err := json.Marshal(op)
-	if err != nil {
-		return err
-	}
-	return e.w.Put(Record{Kind: kindOperation, ID: op.ApplicationID, Body: body})
+	return e.putNote(kindOperation, op.ApplicationID, op)
 }
 
 // makeSecret claims the operation, has the secret made and delivered, and
@@ -52,7 +42,7 @@ func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string
 		return Credential{}, err
 	}
 	var c Credential
-	err = s.claimed(ctx, op.prolong, func(ctx context.Context) (err error) {
+	err = s.claimed(ctx, op.Until, op.prolong, func(ctx context.Context) (err error) {
 		c, err = s.mint(ctx, op, req, deliver)
 		return err
 	})
@@ -132,12 +122,15 @@ func (s *Service) release(ctx context.Context, by Actor, op operation) {
 
 // prolong keeps the claim on the operation.
 func (op operation) prolong(e *edit, until time.Time) error {
-	now, err := e.operation(op.ApplicationID)
-	if err == nil && now.Claim != op.Claim {
-		err = errClaimLost
+	if _, err := e.application(op.ApplicationID); err != nil {
+		return err
 	}
+	now, err := e.operation(op.ApplicationID)
 	if err != nil {
 		return err
+	}
+	if now.Claim != op.Claim {
+		return errClaimLost
 	}
 	now.Until = until
 	return e.putOperation(now)

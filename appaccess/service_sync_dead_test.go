@@ -45,7 +45,8 @@ func TestClaimsOfADeadProcess(t *testing.T) {
 	assertConflict(t, secret("elsewhere/1"), "credential")
 
 	suspend := func(process string) error {
-		put("applying", "application billing", map[string]any{"holder": "c", "process": process})
+		put("holder", "c", map[string]any{"process": process})
+		put("applying", "application billing", map[string]any{"holder": "c"})
 		_, err := h.SuspendApplication(ctx, boss, "billing")
 		return err
 	}

@@ -2,6 +2,7 @@ package appaccess
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -160,6 +161,25 @@ func (l *look) credentials(applicationID string) ([]Credential, error) {
 
 // write is put for what has no revision of its own to look after.
 func write[T entity](e *edit, v *T) error { return put(e.w, v) }
+
+// note is the record of what the Service keeps for itself: one of a kind and an
+// ID; the zero value if there is none.
+func note[T any](r Reader, kind Kind, id string) (T, error) {
+	var v T
+	rec, err := r.Get(kind, id)
+	if err != nil {
+		return v, ignoreNotFound(err)
+	}
+	return v, json.Unmarshal(rec.Body, &v)
+}
+
+func (e *edit) putNote(kind Kind, id string, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return e.w.Put(Record{Kind: kind, ID: id, Body: body})
+}
 
 // absent makes sure that an ID is free.
 func absent[T entity](e *edit, id string) error {

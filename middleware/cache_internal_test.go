@@ -39,6 +39,24 @@ func TestCacheBound(t *testing.T) {
 	assert.Nil(t, c.get(&hot.sum, hot.signed, now), "and gone")
 }
 
+// Neither the signature nor what it signs stands for a token by itself, also
+// where both would be in one place.
+func TestCacheComparesAll(t *testing.T) {
+	t.Parallel()
+	c, now := newCache(64), time.Unix(1000, 0)
+	e := entry(1, 2000)
+	c.put(e, now)
+	require.Same(t, e, c.get(&e.sum, e.signed, now))
+	for i := range e.sum {
+		other := e.sum
+		other[i] ^= 1
+		assert.Nil(t, c.get(&other, e.signed, now))
+	}
+	for _, signed := range []string{"", "11", "2", e.signed + "x"} {
+		assert.Nil(t, c.get(&e.sum, signed, now))
+	}
+}
+
 func TestNoCache(t *testing.T) {
 	t.Parallel()
 	c := newCache(-1)

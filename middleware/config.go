@@ -88,7 +88,7 @@ type Config struct {
 	InsecureAllowOpenProducts bool
 
 	// CacheSize bounds the checked tokens that are remembered: 4096 if zero,
-	// none if negative. One takes about 3 KiB, at most 24 KiB.
+	// none if negative. One takes about 3 KiB, at most 64 KiB.
 	CacheSize int
 	// KeyInterval is the least time between two fetches of the signing keys
 	// that a token with an unknown key ID may cause: 5 minutes if zero, not

@@ -23,8 +23,7 @@ type keySet struct {
 	*jwkset.MemoryJWKSet
 	keys    map[string]*signingKey
 	fetched time.Time
-	find    keyfunc.Keyfunc
-	found   map[use]any // what find answers, asked once
+	found   map[use]any // what keyfunc answers, asked once
 }
 
 // use is what a token's header asks for.
@@ -110,15 +109,15 @@ func (s *keySet) complete() (*keySet, error) {
 			return nil, err
 		}
 	}
-	var err error
-	if s.find, err = keyfunc.New(keyfunc.Options{Storage: s}); err != nil {
+	find, err := keyfunc.New(keyfunc.Options{Storage: s})
+	if err != nil {
 		return nil, err
 	}
 	s.found = map[use]any{}
 	for kid := range s.keys {
 		for alg, method := range signingMethods {
 			ask := &jwt.Token{Method: method, Header: map[string]any{"alg": alg, "kid": kid}}
-			if key, err := s.find.Keyfunc(ask); err == nil {
+			if key, err := find.Keyfunc(ask); err == nil {
 				s.found[use{kid, alg}] = key
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/MicahParks/keyfunc/v3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -90,7 +91,9 @@ func TestKeySetIsImmutable(t *testing.T) {
 	require.Error(t, err)
 	require.Error(t, set.KeyWrite(ctx, k))
 	require.Error(t, set.KeyReplaceAll(ctx, nil))
-	all, err := set.find.VerificationKeySet(ctx)
+	find, err := keyfunc.New(keyfunc.Options{Storage: set})
+	require.NoError(t, err)
+	all, err := find.VerificationKeySet(ctx)
 	require.NoError(t, err)
 	assert.Len(t, all.Keys, 1)
 }

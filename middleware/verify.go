@@ -181,7 +181,7 @@ func (v *verifier) validity(t *token, now time.Time) failure {
 	if from.IsZero() {
 		from = now.Add(-v.leeway)
 	}
-	if t.exp.Sub(from) > v.lifetime {
+	if t.exp.After(from.Add(v.lifetime)) {
 		return unauthorized(TokenClaimValueNotAllowed, "exp", second(t.exp.Time), "at most "+v.lifetime.String()+" after iat")
 	}
 	return failure{}

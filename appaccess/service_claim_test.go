@@ -106,7 +106,7 @@ func TestAClaimIsKeptWhileItsCallWorks(t *testing.T) {
 func TestACallStopsBeforeItsClaimEnds(t *testing.T) {
 	eachClaim(t, func(t *claimTest) {
 		t.during(func(ctx context.Context) {
-			time.Sleep(10 * time.Minute)
+			time.Sleep(10*time.Minute + time.Second)
 			t.h.store.die(true)
 			time.Sleep(25 * time.Second)
 			t.h.store.die(false)

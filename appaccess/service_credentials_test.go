@@ -249,6 +249,16 @@ func TestExpiring(t *testing.T) {
 	assert.True(t, page.Items[0].Expired)
 	_, err = h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
 	require.NoError(t, err, "an expired secret takes no room")
+
+	_, err = h.store.Update(ctx, func(w appaccess.Writer) error {
+		c := appaccess.Credential{ID: "zzzzzzzz", ApplicationID: "billing", Kind: appaccess.FederatedCredential}
+		return appaccess.PutEntity(w, &c)
+	})
+	require.NoError(t, err)
+	page, err = h.Expiring(ctx, boss, 0, appaccess.Filter{Limit: 1})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 1)
+	assert.Empty(t, page.Next, "the last page says so, whatever is behind it that is not listed")
 }
 
 func TestBadSecretRequests(t *testing.T) {

@@ -193,8 +193,8 @@ func absent[T entity](e *edit, id string) error {
 	}
 }
 
-// list reads one page of entities that keep accepts, searching on until the
-// page is full.
+// list reads one page of entities that keep accepts, searching on until it is
+// full and there is a next one.
 func list[T entity](r Reader, q Query, limit int, keep func(*T) bool, id func(*T) string) (Page[T], error) {
 	var found Page[T]
 	for {
@@ -204,13 +204,14 @@ func list[T entity](r Reader, q Query, limit int, keep func(*T) bool, id func(*T
 			return Page[T]{}, err
 		}
 		for i := range batch {
+			if !keep(&batch[i]) {
+				continue
+			}
 			if len(found.Items) == limit {
 				found.Next = id(&found.Items[limit-1])
 				return found, nil
 			}
-			if keep(&batch[i]) {
-				found.Items = append(found.Items, batch[i])
-			}
+			found.Items = append(found.Items, batch[i])
 		}
 		if len(batch) < q.Limit {
 			return found, nil

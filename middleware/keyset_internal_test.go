@@ -97,3 +97,36 @@ func TestKeySetIsImmutable(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, all.Keys, 1)
 }
+
+// A key that comes back under its ID, but is not the same any more, is another
+// key: tokens that the old one signed are not remembered for it.
+func TestKeysThatChange(t *testing.T) {
+	t.Parallel()
+	var moduli []string
+	for range 2 {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		require.NoError(t, err)
+		moduli = append(moduli, base64.RawURLEncoding.EncodeToString(key.N.Bytes()))
+	}
+	key := func(n, more string) string {
+		return `{"kty":"RSA","kid":"k1","e":"AQAB","n":"` + n + `"` + more + `}`
+	}
+	parse := func(old *keySet, keys ...string) *keySet {
+		set, err := parseKeySet([]byte(`{"keys":[`+strings.Join(keys, ",")+`]}`), old, time.Now())
+		require.NoError(t, err)
+		return set
+	}
+	was := key(moduli[0], "")
+	old := parse(nil, was)
+	assert.Same(t, old.keys["k1"], parse(old, key(moduli[0], `,"use":"sig","x5t":"x"`)).keys["k1"])
+	assert.Same(t, old.keys["k1"], parse(old, was, was).keys["k1"], "twice the same is one")
+	for name, now := range map[string]string{
+		"modulus": key(moduli[1], ""), "issuer": key(moduli[0], `,"issuer":"https://login.test/x/v2.0"`), "alg": key(moduli[0], `,"alg":"RS256"`),
+	} {
+		set := parse(old, now)
+		assert.NotSame(t, old.keys["k1"], set.keys["k1"], name)
+		assert.Equal(t, name == "modulus", !old.keys["k1"].public.Equal(set.keys["k1"].public), name)
+		_, err := parseKeySet([]byte(`{"keys":[`+was+`,`+now+`]}`), old, time.Now())
+		assert.Error(t, err, "%s: which of the two is meant nobody can tell", name)
+	}
+}

@@ -57,6 +57,46 @@ func TestCacheComparesAll(t *testing.T) {
 	}
 }
 
+// A new token takes the place of an expired one before that of one that can
+// still be used, and one that is expired takes none.
+func TestCachePlaces(t *testing.T) {
+	t.Parallel()
+	for expired := range 8 {
+		c := newCache(8) // one set
+		var all []*checked
+		for n := range 8 {
+			until := int64(3000)
+			if n == expired {
+				until = 2000
+			}
+			all = append(all, entry(n, until))
+			c.put(all[n], time.Unix(1000, 0))
+		}
+		require.Equal(t, 8, c.len())
+		c.put(entry(100, 2000), time.Unix(2000, 0))
+		for _, e := range all {
+			assert.Same(t, e, c.at(&e.sum).find(e), "nothing was put")
+		}
+		now := time.Unix(1999, 0)
+		require.NotNil(t, c.get(&all[expired].sum, all[expired].signed, now), "a second before its end")
+		now = time.Unix(2000, 0)
+		c.put(entry(101, 3000), now)
+		for n, e := range all {
+			assert.Equal(t, n != expired, c.get(&e.sum, e.signed, now) == e, "%d of %d", n, expired)
+		}
+	}
+}
+
+// find is what stands in the place of an entry, whether expired or not.
+func (s *cacheSet) find(e *checked) *checked {
+	for i := range s {
+		if got := s[i].Load(); got != nil && got.is(&e.sum, e.signed) {
+			return got
+		}
+	}
+	return nil
+}
+
 func TestNoCache(t *testing.T) {
 	t.Parallel()
 	c := newCache(-1)

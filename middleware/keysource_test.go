@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -507,4 +508,32 @@ func TestKeysOverHTTP(t *testing.T) {
 	g := open(t, c)
 	require.NoError(t, g.Ready(t.Context()))
 	assert.Equal(t, 200, call(g.Product("starter")(echo), mint(t, claims(object{"iss": srv.URL + "/" + tenantID + "/v2.0"}))).Code)
+}
+
+// A few redirects within the origin are followed, not any number.
+func TestRedirectsWithinTheOrigin(t *testing.T) {
+	t.Parallel()
+	for hops, ok := range map[int]bool{0: true, 1: true, 3: true, 4: false, 1000: false} {
+		e := newEntra()
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n, _ := strconv.Atoi(r.URL.Query().Get("n")); n < hops {
+				http.Redirect(w, r, "?n="+strconv.Itoa(n+1), http.StatusFound)
+				return
+			}
+			_, _ = w.Write(e.document())
+		}))
+		e.issuer = srv.URL + "/{tenantid}/v2.0"
+		c := config(e)
+		c.HTTPClient, c.Authority = srv.Client(), srv.URL
+		g := open(t, c)
+		if ok {
+			assert.NoError(t, g.Ready(t.Context()), hops)
+		} else {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			assert.Error(t, g.Ready(ctx), hops)
+			cancel()
+			assert.Equal(t, 503, call(g.Product("starter")(echo), mint(t, claims(object{"iss": srv.URL + "/" + tenantID + "/v2.0"}))).Code)
+		}
+		srv.Close()
+	}
 }

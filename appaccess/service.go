@@ -25,7 +25,10 @@ import (
 // nothing was changed.
 //
 // Service keeps no state of its own: any number of replicas may work on one
-// store. All methods are safe for concurrent use.
+// store, with clocks that differ by less than 30 seconds. Each object is worked
+// on by one call at a time; what a replica that died was at work on is free
+// after 90 seconds, and at once if it ran on the same machine. All methods are
+// safe for concurrent use.
 type Service struct {
 	store    Store
 	entra    Provisioner

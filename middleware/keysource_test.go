@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -536,4 +537,49 @@ func TestRedirectsWithinTheOrigin(t *testing.T) {
 		}
 		srv.Close()
 	}
+}
+
+// The log tells each change of the keys, and nothing of a fetch that a Close
+// ended.
+func TestChangesOfKeysAreLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEntra()
+		var log buffer
+		c := config(e)
+		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		g, err := middleware.New(c)
+		require.NoError(t, err)
+		require.NoError(t, g.Ready(t.Context()))
+		count := func(text string) int { return strings.Count(log.String(), text) }
+		assert.Equal(t, []int{1, 0}, []int{count("signing keys changed"), count("signing keys unchanged")})
+		time.Sleep(time.Hour + time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []int{1, 1}, []int{count("signing keys changed"), count("signing keys unchanged")})
+		for n, change := range []func(*entra){
+			func(e *entra) { e.keys["k2"] = testKeys()[1] },
+			func(e *entra) { e.keys = map[string]*rsa.PrivateKey{"k1": testKeys()[0], "k3": testKeys()[1]} },
+			func(e *entra) { delete(e.keys, "k3") },
+			func(e *entra) { e.keys["k1"] = testKeys()[2] },
+		} {
+			e.set(change)
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			assert.Equal(t, n+2, count("signing keys changed"))
+		}
+		e.set(func(e *entra) {
+			e.answer = func(r *http.Request) (*http.Response, error) {
+				assert.Equal(t, "application/json", r.Header.Get("Accept"))
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+		})
+		before, fetches := log.String(), e.count()
+		for e.count() == fetches {
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		require.NoError(t, g.Close())
+		assert.Equal(t, before, log.String())
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
 )
@@ -53,4 +54,28 @@ func TestCheckRoutes(t *testing.T) {
 	assert.Empty(t, g.CheckRoutes("/echo", "GET /echo/resource"))
 	c.snapshot.Store(nil)
 	assert.Len(t, g.CheckRoutes("/echo"), 1)
+}
+
+// A disagreement is told in words.
+func TestCheckRoutesDetail(t *testing.T) {
+	t.Parallel()
+	tokens, keys, both := appaccess.Access{Token: true}, appaccess.Access{Key: true}, appaccess.Access{Token: true, Key: true}
+	for _, tc := range []struct {
+		a, b appaccess.Access
+		want string
+	}{
+		{both, tokens, "API x: a accepts tokens and keys, b accepts tokens"},
+		{tokens, keys, "API x: a accepts tokens, b accepts keys"},
+		{keys, both, "API x: a accepts keys, b accepts tokens and keys"},
+		{appaccess.Access{}, keys, "API x: a accepts everybody, b accepts keys"},
+		{keys, appaccess.Access{}, "API x: a accepts keys, b accepts everybody"},
+	} {
+		c := newCatalog()
+		c.publish([]appaccess.Product{{ID: "a", Access: tc.a, APIs: []string{"x"}}, {ID: "b", Access: tc.b, APIs: []string{"x"}}},
+			[]appaccess.API{{ID: "x", Path: "/x"}})
+		problems := open(t, managed(newEntra(), c)).CheckRoutes("/x")
+		require.Len(t, problems, 1, tc.want)
+		assert.Equal(t, tc.want, problems[0].Detail)
+		assert.Equal(t, "/x: products disagree: "+tc.want, problems[0].String())
+	}
 }

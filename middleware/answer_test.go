@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -135,6 +137,45 @@ func TestChallenges(t *testing.T) {
 		"scopes_supported":["api://`+appID+`/.default"],"bearer_methods_supported":["header"]}`, w.Body.String(), "products that are not published are not told of")
 	cfg.Resource = ""
 	assert.Equal(t, 404, get(open(t, cfg).Metadata(), "/").Code)
+}
+
+// The scope to ask for is that of a product that takes tokens, and only what
+// may stand in a challenge.
+func TestScopeOfTheChallenge(t *testing.T) {
+	t.Parallel()
+	token, key := appaccess.Access{Token: true}, appaccess.Access{Key: true}
+	for id, want := range map[string]string{
+		"x": `Bearer scope="api://x/.default"`, "x~!": `Bearer scope="api://x~!/.default"`, "": `Bearer`,
+		`x"y`: `Bearer`, `x\y`: `Bearer`, "x y": `Bearer`, "x\r\ny": `Bearer`, "\u00fc": `Bearer`, "x\x7f": `Bearer`,
+	} {
+		c := newCatalog()
+		p := products()
+		p[0].Access, p[0].Entra.AppID = token, id
+		c.publish(p[:1], apis())
+		assert.Equal(t, want, get(open(t, managed(newEntra(), c)).Wrap(echo), "/echo").Header().Get("WWW-Authenticate"), "%q", id)
+	}
+	c := newCatalog()
+	p := products()
+	p[0].Access, p[1].Access = key, token
+	c.publish(p, apis())
+	h := open(t, managed(newEntra(), c)).Wrap(echo)
+	assert.Equal(t, `Bearer scope="api://`+otherApp+`/.default"`, get(h, "/echo").Header().Get("WWW-Authenticate"), "the first product takes no tokens")
+}
+
+// People are told which audiences there are, but not hundreds of them.
+func TestAudiencesAreTold(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{
+		1: "a0", 10: "a0 or a1 or a2 or a3 or a4 or a5 or a6 or a7 or a8 or a9", 11: "a0 or a1 or a2 or a3 or a4 or a5 or a6 or a7 or a8 or a9 or another",
+	} {
+		cfg := config(newEntra())
+		cfg.Products = nil
+		for i := range n {
+			cfg.Products = append(cfg.Products, middleware.Product{ID: fmt.Sprint("p", i), Audiences: []string{fmt.Sprintf("a%x", i)}, Role: role})
+		}
+		d := open(t, cfg).Explain(bearerRequest(mint(t, claims(nil))))
+		assert.Equal(t, []any{middleware.TokenAudienceNotAllowed, want}, []any{d.Reason, d.Detail.Want}, n)
+	}
 }
 
 // Every answer has API Management's shape and its own status.

@@ -225,6 +225,11 @@ func TestOpenProducts(t *testing.T) {
 	for _, header := range [][]string{{"Authorization", "Bearer x"}, {"Authorization", "Basic eDp5"}, {"Ocp-Apim-Subscription-Key", "no"}} {
 		assert.Equal(t, 401, get(h, "/lonely", header...).Code, header)
 	}
+	p = append(products(), appaccess.Product{ID: "free", APIs: []string{"lonely", "gone"}}, appaccess.Product{ID: "also", APIs: []string{"lonely"}})
+	c.publish(p, apis())
+	for _, id := range []string{"free", "also"} {
+		assert.Equal(t, 200, get(g.Product(id)(echo), "/x").Code, "no API of it is protected by another")
+	}
 	p = []appaccess.Product{{ID: "free", APIs: []string{"lonely"}, Suspended: true}}
 	c.publish(p, apis())
 	assert.Equal(t, 403, get(h, "/lonely").Code)

@@ -239,6 +239,7 @@ func TestPaths(t *testing.T) {
 		"/echoes": 404, "/Echo": 404, "/": 404, "/ech": 404,
 		"/echo/../x": 400, "/./echo": 400, "/echo/.": 400, "/echo/..": 400, "//echo": 400, "/echo//x": 400, "/echo/..;/x": 400, "/echo/.;a=b/x": 400,
 		"/echo%2fx": 400, "/echo%2Fadmin": 400, "/echo%5cx": 400, "/echo/%2e%2e/x": 400, "/echo/%2E": 400, "/echo/%00": 400, "/echo/%0d%0a": 400,
+		"/echo/a%2fb": 400, "/echo/a%2Fb": 400, "/echo/a%5cb": 400, "/echo/a%5Cb": 400, "/echo/a%252fb": 401, "/echo/a%3bb": 401,
 		"/%65cho": 400, "/echo/%61dmin": 400, "/echo/%78": 401,
 	} {
 		req, err := http.NewRequest(http.MethodGet, srv.URL, nil)

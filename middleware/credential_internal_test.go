@@ -72,6 +72,30 @@ func FuzzCredentials(f *testing.F) {
 	})
 }
 
+func TestCleanPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]bool{
+		"/": true, "/a": true, "/a/": true, "/a/b": true, "/a.b": true, "/.a": true, "/..a": true, "/a..": true, "/...": true, "/a;b": true, "/é": true, "/\x20": true,
+		"": false, "a": false, "a/b": false, "//": false, "/a//b": false, "/a//": false, "/.": false, "/..": false, "/./a": false, "/../a": false, "/a/..": false,
+		"/.;x": false, "/..;x/a": false, "/;x": false, "/a\\b": false, "\\": false, "/a\x00": false, "/a\x1f": false, "/a\x7fb": false, "/a\n": false,
+	} {
+		assert.Equal(t, want, cleanPath(path), "%q", path)
+	}
+}
+
+// The path of an API is a prefix, with nothing in it that a router gives a
+// meaning to.
+func TestCheckAPIPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]bool{
+		"/": true, "/a": true, "/a/b": true, "/a.b/c-d_e~f": true,
+		"": false, "a": false, "a/b": false, "/a/": false, "//": false, "/a//b": false, "/./a": false, "/a/..": false,
+		"/a*": false, "/{a}": false, "/a}": false, "/a?b": false, "/a#b": false, "/a%20": false, "/a\\b": false, "/a\n": false,
+	} {
+		assert.Equal(t, want, checkAPIPath(path) == nil, "%q", path)
+	}
+}
+
 // Paths that any two readers could take differently do not match.
 func FuzzCleanPath(f *testing.F) {
 	for _, p := range []string{"/", "/echo", "/echo/", "//", "/./x", "/..;a/x", "/a%2fb", "/%65cho", "/a\\b", "", "/.hidden", "/a..b/"} {

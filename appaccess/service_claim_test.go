@@ -312,3 +312,31 @@ func TestSyncLeavesASecretToWhoTookIt(t *testing.T) {
 		h.noNotes()
 	})
 }
+
+// An application waits for a product of it that another call works on: Entra
+// could not grant what is not there yet.
+func TestAnApplicationWaitsForItsProducts(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Sleep = func(context.Context, time.Duration) error { return nil } }).withApp()
+	_, err := h.store.Update(ctx, func(w appaccess.Writer) error {
+		rec, err := w.Get(appaccess.KindProduct, "starter")
+		require.NoError(t, err)
+		var p appaccess.Product
+		require.NoError(t, json.Unmarshal(rec.Body, &p))
+		p.Sync.Pending = true
+		require.NoError(t, appaccess.PutEntity(w, &p))
+		until, err := json.Marshal(map[string]any{"process": "elsewhere/1", "until": h.clock.Now().Add(time.Minute)})
+		require.NoError(t, err)
+		require.NoError(t, w.Put(appaccess.Record{Kind: "holder", ID: "another", Body: until}))
+		return w.Put(appaccess.Record{Kind: "applying", ID: "product starter", Body: []byte(`{"holder":"another"}`)})
+	})
+	require.NoError(t, err)
+	_, err = h.SuspendApplication(ctx, boss, "billing")
+	require.ErrorIs(t, err, appaccess.ErrUnavailable)
+	assert.False(t, h.entra.apps["billing"].Disabled)
+	h.clock.Advance(time.Minute)
+	_, err = h.SuspendApplication(ctx, boss, "billing")
+	require.NoError(t, err)
+	assert.True(t, h.entra.apps["billing"].Disabled)
+	h.noNotes()
+}

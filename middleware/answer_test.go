@@ -152,7 +152,7 @@ func TestScopeOfTheChallenge(t *testing.T) {
 		p := products()
 		p[0].Access, p[0].Entra.AppID = token, id
 		c.publish(p[:1], apis())
-		assert.Equal(t, want, get(open(t, managed(newEntra(), c)).Wrap(echo), "/echo").Header().Get("WWW-Authenticate"), "%q", id)
+		assert.Equal(t, []string{want}, get(open(t, managed(newEntra(), c)).Wrap(echo), "/echo").Header().Values("WWW-Authenticate"), "%q: and none for keys", id)
 	}
 	c := newCatalog()
 	p := products()
@@ -160,6 +160,67 @@ func TestScopeOfTheChallenge(t *testing.T) {
 	c.publish(p, apis())
 	h := open(t, managed(newEntra(), c)).Wrap(echo)
 	assert.Equal(t, `Bearer scope="api://`+otherApp+`/.default"`, get(h, "/echo").Header().Get("WWW-Authenticate"), "the first product takes no tokens")
+}
+
+// A Bearer challenge names an error only where a token was presented.
+func TestErrorOfTheChallenge(t *testing.T) {
+	t.Parallel()
+	h := open(t, managed(newEntra(), newCatalog())).Wrap(echo)
+	for name, tc := range map[string]struct {
+		header []string
+		want   string
+	}{
+		"nothing":             {nil, ""},
+		"a wrong key":         {[]string{keyHeader, "wrong"}, ""},
+		"another scheme":      {[]string{"Authorization", "Basic eDp5"}, ""},
+		"Bearer and no token": {[]string{"Authorization", "Bearer"}, `error="invalid_token"`},
+		"no token at all":     {[]string{"Authorization", "Bearer x"}, `error="invalid_token"`},
+		"beside a wrong key":  {[]string{"Authorization", "Bearer x", keyHeader, "wrong"}, `error="invalid_token"`},
+	} {
+		challenges := get(h, "/echo", tc.header...).Header().Values("WWW-Authenticate")
+		require.Len(t, challenges, 2, name)
+		assert.Contains(t, challenges[0], "Bearer ", name)
+		assert.Contains(t, challenges[0], tc.want, name)
+		assert.Equal(t, tc.want != "", strings.Contains(challenges[0], "error"), name)
+		assert.NotContains(t, challenges[1], "error", name)
+	}
+	refused := call(h, mint(t, claims(object{"roles": nil}))).Header().Values("WWW-Authenticate")
+	assert.Len(t, refused, 1, "403: another kind of credential is not asked for")
+}
+
+// Nothing of a request can end a quoted string or a header.
+func TestHostInAChallenge(t *testing.T) {
+	t.Parallel()
+	h := open(t, managed(newEntra(), newCatalog())).Wrap(echo)
+	for host, want := range map[string]string{
+		"api.example.com:8443": "api.example.com:8443", `a"b`: "ab", `a\b`: "ab", "a\x7fb": "ab", "a\u00fcb": "ab", "a\r\nb": "ab", "a b~": "a b~",
+	} {
+		r := request("/echo")
+		r.Host = host
+		assert.Contains(t, do(h, r).Header().Values("WWW-Authenticate")[1], `realm="https://`+want+`/echo",`, "%q", host)
+	}
+}
+
+// The metadata names the scopes of what is published and takes tokens, in one
+// order.
+func TestMetadataScopes(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	cfg := managed(newEntra(), c)
+	cfg.Resource = "https://api.example.com"
+	h := open(t, cfg).Metadata()
+	p := products()
+	p[0].Entra.AppID, p[1].Entra.AppID, p[1].State = "b", "a", appaccess.Published
+	p = append(p, appaccess.Product{ID: "keys", State: appaccess.Published, Access: appaccess.Access{Key: true}, Entra: appaccess.ProductApplication{AppID: "c"}},
+		appaccess.Product{ID: "soon", State: appaccess.Published, Access: appaccess.Access{Token: true}})
+	c.publish(p, apis())
+	for range 5 {
+		w := get(h, "/")
+		assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+		assert.Contains(t, w.Body.String(), `"scopes_supported":["api://a/.default","api://b/.default"]`)
+	}
+	c.snapshot.Store(nil)
+	assert.Equal(t, 503, get(h, "/").Code)
 }
 
 // People are told which audiences there are, but not hundreds of them.

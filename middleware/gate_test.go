@@ -90,3 +90,31 @@ func TestSubscriptionKeyStatic(t *testing.T) {
 	assert.Equal(t, `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`,
 		get(h, "/x", name, "no").Body.String())
 }
+
+// In managed mode a guard may name what a manager makes later: until then all
+// is refused.
+func TestGuardsOfWhatIsMadeLater(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	c.keys[appaccess.SumKey("all")] = appaccess.KeyState{SubscriptionID: "all", Scope: appaccess.AllAPIs}
+	c.publish(nil, apis())
+	g := open(t, managed(newEntra(), c))
+	product, api := g.Product("starter")(echo), g.API("echo")(echo)
+	none := g.API("none")(echo)
+	for _, h := range []http.Handler{product, api, none} {
+		w := get(h, "/x", keyHeader, "all")
+		assert.Equal(t, 404, w.Code)
+		assert.Empty(t, w.Header().Values("WWW-Authenticate"))
+	}
+	c.publish(products(), apis())
+	for h, status := range map[*http.Handler]int{&product: 200, &api: 200, &none: 404} {
+		assert.Equal(t, status, get(*h, "/x", keyHeader, "all").Code)
+	}
+
+	static := config(newEntra())
+	static.APIs = []appaccess.API{{ID: "echo", Path: "/echo"}}
+	s := open(t, static)
+	assert.NotPanics(t, func() { s.Product("starter"); s.API("echo") })
+	assert.Panics(t, func() { s.Product("later") })
+	assert.Panics(t, func() { s.API("later") })
+}

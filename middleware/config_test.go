@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -43,6 +44,12 @@ func TestConfig(t *testing.T) {
 		"API path":           {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "a"}} }, "Path"},
 		"API path dots":      {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/../b"}} }, "Path"},
 		"API path slash":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/"}} }, "Path"},
+		"API without ID":     {func(c *cfg) { c.APIs = []appaccess.API{{Path: "/a"}} }, "APIs"},
+		"API twice":          {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "a", Path: "/b"}} }, "APIs"},
+		"audience and space": {func(c *cfg) { first(c).Audiences = []string{"api://x "} }, "Audiences"},
+		"mode below":         {func(c *cfg) { c.AppOnly = -1 }, "AppOnly"},
+		"leeway just over":   {func(c *cfg) { c.Leeway = 5*time.Minute + 1 }, "Leeway"},
+		"cache just over":    {func(c *cfg) { c.CacheSize = 1<<20 + 1 }, "CacheSize"},
 		"API path twice":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "b", Path: "/a"}} }, "Path"},
 		"algorithm none":     {func(c *cfg) { c.Algorithms = []string{"none"} }, "Algorithms"},
 		"algorithm HMAC":     {func(c *cfg) { c.Algorithms = []string{"RS256", "HS256"} }, "Algorithms"},
@@ -67,6 +74,16 @@ func TestConfig(t *testing.T) {
 		_, err := middleware.New(c)
 		require.Error(t, err, name)
 		assert.ErrorContains(t, err, tc.field, name)
+	}
+	for name, change := range map[string]func(*cfg){
+		"the most leeway": func(c *cfg) { c.Leeway = 5 * time.Minute }, "no leeway": func(c *cfg) { c.Leeway = -1 },
+		"a large cache": func(c *cfg) { c.CacheSize = 1 << 16 }, "no cache": func(c *cfg) { c.CacheSize = -1 },
+		"strict": func(c *cfg) { c.AppOnly = middleware.AppOnlyStrict }, "fallback": func(c *cfg) { c.AppOnly = middleware.AppOnlyFallback },
+		"for ever": func(c *cfg) { c.MaxLifetime = math.MaxInt64 },
+	} {
+		c := config(newEntra())
+		change(&c)
+		assert.Equal(t, 200, call(open(t, c).Product("starter")(echo), mint(t, claims(nil))).Code, name)
 	}
 	g := open(t, config(newEntra()))
 	assert.Panics(t, func() { g.Product("none") })

@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -244,6 +245,29 @@ func TestNoSnapshot(t *testing.T) {
 	assert.Error(t, g.Ready(t.Context()))
 	c.publish(products(), apis())
 	assert.NoError(t, g.Ready(t.Context()))
+}
+
+// slowStart is a catalog that is not ready at first.
+type slowStart struct {
+	*catalog
+	err error
+}
+
+func (s *slowStart) Ready(context.Context) error { return s.err }
+
+func TestReadyAsksTheCatalog(t *testing.T) {
+	t.Parallel()
+	c := &slowStart{newCatalog(), io.ErrUnexpectedEOF}
+	cfg := managed(newEntra(), nil)
+	cfg.Catalog = c
+	g := open(t, cfg)
+	assert.ErrorIs(t, g.Ready(t.Context()), io.ErrUnexpectedEOF)
+	w := get(g.ReadyHandler(), "/ready")
+	assert.Equal(t, 503, w.Code)
+	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+	c.err = nil
+	assert.NoError(t, g.Ready(t.Context()))
+	assert.Equal(t, 200, get(g.ReadyHandler(), "/ready").Code)
 }
 
 // appaccess.Catalog is what managed mode is for.

@@ -341,8 +341,7 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 		if err != nil {
 			return err
 		}
-		now, err := e.operation(applicationID)
-		if err != nil || now.Claim != op.Claim { // another call goes on with it
+		if has, err := e.has(op); err != nil || !has { // another call goes on with it
 			return err
 		}
 		return firstError(w.Delete(kindOperation, applicationID), w.Delete(KindHandover, op.ID))

@@ -27,6 +27,12 @@ func (l *look) operation(applicationID string) (operation, error) {
 	return note[operation](l, kindOperation, applicationID)
 }
 
+// has reports whether the claim on an operation is still the call's that made op.
+func (l *look) has(op operation) (bool, error) {
+	now, err := l.operation(op.ApplicationID)
+	return err == nil && now.Claim == op.Claim, err
+}
+
 func (e *edit) putOperation(op operation) error {
 	return e.putNote(kindOperation, op.ApplicationID, op)
 }
@@ -108,12 +114,10 @@ func (s *Service) release(ctx context.Context, by Actor, op operation) {
 		if err != nil {
 			return err
 		}
-		now, err := e.operation(op.ApplicationID)
-		if err != nil || now.Claim != op.Claim {
+		if has, err := e.has(op); err != nil || !has {
 			return err
 		}
-		now.Claim, now.Process, now.Until = "", "", time.Time{}
-		return e.putOperation(now)
+		return e.putOperation(operation{ID: op.ID, ApplicationID: op.ApplicationID})
 	})
 	if err != nil {
 		s.log.WarnContext(ctx, "the claim on a secret in the making stays until it runs out", "application", op.ApplicationID, "error", err)
@@ -125,15 +129,15 @@ func (op operation) prolong(e *edit, until time.Time) error {
 	if _, err := e.application(op.ApplicationID); err != nil {
 		return err
 	}
-	now, err := e.operation(op.ApplicationID)
+	has, err := e.has(op)
 	if err != nil {
 		return err
 	}
-	if now.Claim != op.Claim {
+	if !has {
 		return errClaimLost
 	}
-	now.Until = until
-	return e.putOperation(now)
+	op.Until = until
+	return e.putOperation(op)
 }
 
 // mint has Entra make the secret. A value that was delivered to a call that
@@ -173,11 +177,11 @@ func (s *Service) recordSecret(ctx context.Context, by Actor, op operation, c *C
 		if _, err := e.application(op.ApplicationID); err != nil {
 			return err
 		}
-		now, err := e.operation(op.ApplicationID)
+		has, err := e.has(op)
 		if err != nil {
 			return err
 		}
-		if now.Claim != op.Claim {
+		if !has {
 			return &ConflictError{Field: "credential", Reason: "another call took over: make a new secret", Objects: []string{op.ApplicationID}}
 		}
 		c.Created = e.now

@@ -341,8 +341,9 @@ func (c *Config) checkProduct(p *Product, apis map[string]bool) error {
 func (c *Config) checkSubscriptions(products, apis map[string]bool) error {
 	seen := map[appaccess.KeySum]bool{{}: true}
 	for _, s := range c.Subscriptions {
-		kind, id, _ := strings.Cut(strings.TrimPrefix(string(s.Scope), "/"), "/")
-		if s.Scope != appaccess.AllAPIs && (kind != "products" || !products[id]) && (kind != "apis" || !apis[id]) {
+		product, ofProduct := strings.CutPrefix(string(s.Scope), "/products/")
+		api, ofAPI := strings.CutPrefix(string(s.Scope), "/apis/")
+		if s.Scope != appaccess.AllAPIs && (!ofProduct || !products[product]) && (!ofAPI || !apis[api]) {
 			return fmt.Errorf("Subscriptions: %s: Scope: %q names nothing of the configuration: allowed are /products/{id}, /apis/{id} and /apis", s.ID, s.Scope)
 		}
 		if seen[s.PrimarySum] || s.SecondarySum != (appaccess.KeySum{}) && seen[s.SecondarySum] || s.PrimarySum == s.SecondarySum {

@@ -21,6 +21,22 @@ func TestConfig(t *testing.T) {
 	sub := func(s appaccess.Subscription) func(*cfg) {
 		return func(c *cfg) { c.Subscriptions = []appaccess.Subscription{s} }
 	}
+	sum := func(key string) (sum appaccess.KeySum) {
+		if key != "" {
+			sum = appaccess.SumKey(key)
+		}
+		return sum
+	}
+	subs := func(keys ...string) func(*cfg) {
+		return func(c *cfg) {
+			c.Subscriptions = nil
+			for i := 0; i < len(keys); i += 2 {
+				c.Subscriptions = append(c.Subscriptions, appaccess.Subscription{
+					ID: "s" + keys[i], Scope: appaccess.AllAPIs, PrimarySum: sum(keys[i]), SecondarySum: sum(keys[i+1]),
+				})
+			}
+		}
+	}
 	for name, tc := range map[string]struct {
 		change func(*cfg)
 		field  string
@@ -66,6 +82,18 @@ func TestConfig(t *testing.T) {
 		"resource text":      {func(c *cfg) { c.Resource = `https://a",x="b` }, "Resource"},
 		"resource":           {func(c *cfg) { c.Resource = "api" }, "Resource"},
 		"scope":              {sub(appaccess.Subscription{ID: "s", Scope: "/products/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope of no API":    {sub(appaccess.Subscription{ID: "s", Scope: "/apis/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope by kind":      {sub(appaccess.Subscription{ID: "s", Scope: "/apis/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope of users":     {sub(appaccess.Subscription{ID: "s", Scope: "/users/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope, no slash":    {sub(appaccess.Subscription{ID: "s", Scope: "products/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"no scope":           {sub(appaccess.Subscription{ID: "s", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"sum of two":         {subs("a", "b", "a", ""), "PrimarySum"},
+		"secondary of two":   {subs("a", "b", "c", "b"), "SecondarySum"},
+		"sum and secondary":  {subs("a", "b", "b", ""), "PrimarySum"},
+		"secondary and sum":  {subs("a", "", "b", "a"), "SecondarySum"},
+		"key header chars":   {func(c *cfg) { c.KeyHeader = "x@y" }, "KeyHeader"},
+		"key header colon":   {func(c *cfg) { c.KeyHeader = "x:" }, "KeyHeader"},
+		"key query chars":    {func(c *cfg) { c.KeyQuery = "a{" }, "KeyQuery"},
 		"no sum":             {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimarySum"},
 		"same sums":          {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: appaccess.SumKey("a"), SecondarySum: appaccess.SumKey("a")}), "PrimarySum"},
 	} {
@@ -79,7 +107,13 @@ func TestConfig(t *testing.T) {
 		"the most leeway": func(c *cfg) { c.Leeway = 5 * time.Minute }, "no leeway": func(c *cfg) { c.Leeway = -1 },
 		"a large cache": func(c *cfg) { c.CacheSize = 1 << 16 }, "no cache": func(c *cfg) { c.CacheSize = -1 },
 		"strict": func(c *cfg) { c.AppOnly = middleware.AppOnlyStrict }, "fallback": func(c *cfg) { c.AppOnly = middleware.AppOnlyFallback },
-		"for ever": func(c *cfg) { c.MaxLifetime = math.MaxInt64 },
+		"two without a secondary": subs("a", "", "b", ""), "four keys": subs("a", "b", "c", "d"),
+		"scopes": func(c *cfg) {
+			c.APIs = []appaccess.API{{ID: "echo", Path: "/echo"}}
+			c.Subscriptions = []appaccess.Subscription{{ID: "a", Scope: "/apis/echo", PrimarySum: sum("a")}, {ID: "b", Scope: "/products/starter", PrimarySum: sum("b")}}
+		},
+		"key header": func(c *cfg) { c.KeyHeader, c.KeyQuery = "azAZ09-_.~", "azAZ09-_.~" },
+		"for ever":   func(c *cfg) { c.MaxLifetime = math.MaxInt64 },
 	} {
 		c := config(newEntra())
 		change(&c)

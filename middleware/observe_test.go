@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -234,4 +235,53 @@ func TestAllocations(t *testing.T) {
 		h.ServeHTTP(w, r)
 		assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }), tc.most, name)
 	}
+}
+
+// Report-only mode counts also where nothing else is configured, and its log
+// does not call refused what passed.
+func TestReportOnlyByItself(t *testing.T) {
+	t.Parallel()
+	cfg := managed(newEntra(), newCatalog())
+	cfg.ReportOnly = true
+	g := open(t, cfg)
+	get(g.Wrap(echo), "/echo")
+	get(g.Wrap(echo), "/echo", keyHeader, "key-starter")
+	assert.Equal(t, middleware.Usage{Requests: 2, Refused: 1, Key: 1, KeyCallers: 1}, g.Usage())
+
+	for reportOnly, message := range map[bool]string{true: "request would be refused", false: "request refused"} {
+		var log buffer
+		cfg.ReportOnly = reportOnly
+		cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		h := open(t, cfg).Wrap(echo)
+		for _, tc := range []struct {
+			path, want string
+			header     []string
+		}{
+			{"/echo", `level=DEBUG msg="` + message + `" reason=TokenNotPresent`, nil},
+			{"//echo", `level=INFO msg="` + message + `" reason=PathNotAllowed`, nil},
+			{"/echo", `level=INFO msg="` + message + `" reason=SubscriptionKeyInvalid`, []string{keyHeader, "wrong"}},
+			{"/echo", `level=DEBUG msg="request allowed" reason=Allowed`, []string{keyHeader, "key-starter"}},
+		} {
+			before := len(log.String())
+			get(h, tc.path, tc.header...)
+			line := log.String()[before:]
+			assert.Contains(t, line, tc.want)
+			assert.Equal(t, !strings.Contains(tc.want, "allowed"), strings.Contains(line, "status="), line)
+		}
+	}
+}
+
+// The distinct callers are counted up to a bound.
+func TestUsageIsBounded(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	cfg := managed(newEntra(), c)
+	cfg.ReportOnly = true
+	g := open(t, cfg)
+	h := g.Wrap(nothing)
+	for n := range 10_002 {
+		c.keys[appaccess.SumKey("key-starter")] = appaccess.KeyState{SubscriptionID: strconv.Itoa(n), Scope: appaccess.AllAPIs}
+		h.ServeHTTP(&nowhere{header: http.Header{}}, request("/echo", keyHeader, "key-starter"))
+	}
+	assert.Equal(t, []any{uint64(10_002), 10_000}, []any{g.Usage().Key, g.Usage().KeyCallers})
 }

@@ -340,3 +340,170 @@ func TestAnApplicationWaitsForItsProducts(t *testing.T) {
 	assert.True(t, h.entra.apps["billing"].Disabled)
 	h.noNotes()
 }
+
+// overlap runs a full Sync that has read the application before a call changes
+// it, and writes to Entra afterwards.
+func (h *house) overlap(call func() error) (synced, called error) {
+	var applies, writes atomic.Int32
+	h.entra.hold = func(context.Context) {
+		if applies.Add(1) == 2 { // the Sync, at the applications
+			time.Sleep(10 * time.Second)
+		}
+	}
+	h.entra.landed = func() {
+		if writes.Add(1) == 2 { // the call has written, and is at work on
+			time.Sleep(time.Minute)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := h.Sync(ctx, boss, appaccess.SyncRequest{All: true}); ended <- err }()
+	time.Sleep(5 * time.Second)
+	called = call()
+	synced = <-ended
+	h.entra.hold, h.entra.landed = nil, nil
+	return synced, called
+}
+
+// A full Sync that wrote what it had read before, and then failed, leaves an
+// object that is looked at again.
+func TestAFullSyncThatFailsOvertakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		time.AfterFunc(9*time.Second, func() { h.entra.arm(1, true) }) // its effect stays, its answer is lost
+		synced, called := h.overlap(func() error { _, err := h.SuspendApplication(ctx, boss, "billing"); return err })
+		require.Error(t, synced)
+		require.NoError(t, called)
+		a, err := h.Application(ctx, boss, "billing")
+		require.NoError(t, err)
+		require.False(t, h.entra.apps["billing"].Disabled, "what the test is about")
+		assert.True(t, a.Sync.Pending)
+		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		assert.True(t, h.entra.apps["billing"].Disabled)
+		h.noNotes()
+	})
+}
+
+// What a full Sync made again in Entra after it was deleted is removed.
+func TestAFullSyncMakesNothingAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		synced, called := h.overlap(func() error { return h.DeleteApplication(ctx, boss, "billing") })
+		require.NoError(t, synced)
+		require.NoError(t, called)
+		_, err := h.Application(ctx, boss, "billing")
+		require.ErrorIs(t, err, appaccess.ErrNotFound)
+		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		assert.NotContains(t, h.entra.apps, "billing")
+		h.noNotes()
+	})
+}
+
+// A call that stood still, and wrote after another had taken its object, makes
+// that one's word worth nothing.
+func TestALateCallOvertakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		other := h.ahead()
+		var applies, writes atomic.Int32
+		h.entra.hold = func(context.Context) {
+			if applies.Add(1) == 1 {
+				time.Sleep(20 * time.Second)
+			}
+		}
+		h.entra.landed = func() {
+			if writes.Add(1) == 1 {
+				time.Sleep(time.Minute)
+			}
+		}
+		ended := make(chan error, 1)
+		go func() { _, err := h.SuspendApplication(ctx, boss, "billing"); ended <- err }()
+		time.Sleep(10 * time.Second)
+		_, err := other.ResumeApplication(ctx, boss, "billing")
+		require.NoError(t, err)
+		<-ended
+		a, err := h.Application(ctx, boss, "billing")
+		require.NoError(t, err)
+		require.True(t, h.entra.apps["billing"].Disabled, "what the test is about")
+		assert.True(t, a.Sync.Pending)
+		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		assert.False(t, h.entra.apps["billing"].Disabled)
+		h.noNotes()
+	})
+}
+
+// A call whose operation another finished does not remove that one's secret,
+// nor take it for its own.
+func TestALateSecretHarmsNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		other := h.ahead()
+		var calls atomic.Int32
+		value := ""
+		h.entra.block = func(context.Context) {
+			if calls.Add(1) == 1 {
+				got, err := other.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
+				require.NoError(t, err)
+				value = got.Value.Reveal()
+			}
+		}
+		_, err := h.HandOverSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+		require.ErrorIs(t, err, appaccess.ErrUnavailable)
+		assert.True(t, h.entra.works("billing", value))
+		list, err := h.Credentials(ctx, ada, "billing")
+		require.NoError(t, err)
+		assert.Len(t, list, 1)
+		waiting, err := h.Handovers(ctx, boss, "billing")
+		require.NoError(t, err)
+		assert.Empty(t, waiting)
+		h.noNotes()
+	})
+}
+
+// Sync gives a claim back that it could not finish.
+func TestSyncGivesBackASecretInTheMaking(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		h.dieAfterMinting()
+		time.Sleep(90 * time.Second)
+		var calls atomic.Int32
+		h.entra.block = func(context.Context) {
+			if calls.Add(1) == 1 {
+				h.store.arm(1, false)
+			}
+		}
+		_, err := h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.Error(t, err)
+		_, err = h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
+		require.NoError(t, err)
+		h.noNotes()
+	})
+}
+
+// An import may name an application for two reasons; Entra is asked once.
+func TestAnImportNamesAnApplicationOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	doc, err := h.Export(ctx, boss)
+	require.NoError(t, err)
+	for i := range doc.Users {
+		doc.Users[i].Blocked = doc.Users[i].ID == "ada"
+	}
+	for i := range doc.Applications {
+		doc.Applications[i].Description = "changed"
+	}
+	_, err = h.Import(ctx, boss, doc, appaccess.ImportRequest{})
+	require.NoError(t, err)
+	a, err := h.Application(ctx, boss, "billing")
+	require.NoError(t, err)
+	assert.False(t, a.Sync.Pending)
+	assert.True(t, h.entra.apps["billing"].Disabled)
+	h.noNotes()
+}

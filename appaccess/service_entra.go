@@ -328,15 +328,20 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 			Deliver: func(context.Context, Credential, Secret) error { return errAbandoned },
 		})
 		if err == nil { // it was delivered to the call that died
-			err = s.entra.RemoveCredential(ctx, applicationID, c)
+			err = s.removeUndelivered(ctx, op, c)
 		}
 		return err
 	})
+	if errors.Is(err, errClaimLost) {
+		return nil // whoever has it now, or the next Sync, goes on with it
+	}
 	if err != nil && !errors.Is(err, errAbandoned) {
 		s.release(ctx, by, op)
 		return credentialError(applicationID, err)
 	}
-	_, err = s.store.Update(ctx, func(w Writer) error {
+	after, cancel := afterwards(ctx)
+	defer cancel()
+	_, err = s.store.Update(after, func(w Writer) error {
 		e, err := s.edit(w, by)
 		if err != nil {
 			return err
@@ -346,6 +351,9 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 		}
 		return firstError(w.Delete(kindOperation, applicationID), w.Delete(KindHandover, op.ID))
 	})
+	if err != nil {
+		s.release(ctx, by, op)
+	}
 	return err
 }
 

@@ -163,13 +163,13 @@ func (s *Service) takeProduct(e *edit, r *round, id string, every bool) (busy bo
 
 func (s *Service) takeApplication(e *edit, r *round, id string) error {
 	a, err := find[ClientApplication](e, id)
-	if err != nil || !a.Sync.Pending && !r.every {
+	if err != nil || r.claimed[applicationObject(id)] || !a.Sync.Pending && !r.every {
 		return ignoreNotFound(err)
 	}
 	for _, product := range a.Products {
 		busy, err := s.takeProduct(e, r, product, false)
 		if busy && err == nil {
-			r.busy.applications = append(r.busy.applications, id)
+			r.busy.applications = addID(r.busy.applications, id)
 		}
 		if err != nil || busy {
 			return err
@@ -177,7 +177,7 @@ func (s *Service) takeApplication(e *edit, r *round, id string) error {
 	}
 	if a.Sync.Pending {
 		if ok, err := e.claimObject(r, applicationObject(id)); err != nil || !ok {
-			r.busy.applications = append(r.busy.applications, id)
+			r.busy.applications = addID(r.busy.applications, id)
 			return err
 		}
 	}
@@ -342,10 +342,25 @@ func (r *round) outcome(object string, failed error) error {
 	return failed
 }
 
+// recordGone records on an object that was deleted and removed from Entra while
+// the round worked, which may have made it there again: it marks it as one that
+// is still to be removed.
+func (s *Service) recordGone(e *edit, r *round, object string, absent bool, mark func(pending Sync) error) error {
+	if _, err := e.endClaim(r, object); err != nil || absent || s.entra == nil {
+		return err
+	}
+	return mark(Sync{Pending: true, At: e.now})
+}
+
 func (s *Service) recordProduct(e *edit, r *round, want WantedProduct, failed error) error {
 	p, err := find[Product](e, want.ID)
+	if errors.Is(err, ErrNotFound) {
+		return s.recordGone(e, r, productObject(want.ID), want.Absent, func(pending Sync) error {
+			return write(e, &Product{ID: want.ID, Deleted: true, Suspended: true, State: NotPublished, Sync: pending, Updated: e.now})
+		})
+	}
 	if err != nil {
-		return ignoreNotFound(err)
+		return err
 	}
 	before, got := p, r.done.Products[want.ID]
 	if got != (ProductApplication{}) {
@@ -374,8 +389,13 @@ func (s *Service) recordProduct(e *edit, r *round, want WantedProduct, failed er
 
 func (s *Service) recordApplication(e *edit, r *round, want WantedApplication, failed error) error {
 	a, err := find[ClientApplication](e, want.ID)
+	if errors.Is(err, ErrNotFound) {
+		return s.recordGone(e, r, applicationObject(want.ID), want.Absent, func(pending Sync) error {
+			return write(e, &ClientApplication{ID: want.ID, Name: want.Name, Deleted: true, State: ApplicationSuspended, Sync: pending, Updated: e.now})
+		})
+	}
 	if err != nil {
-		return ignoreNotFound(err)
+		return err
 	}
 	before, got := a, r.done.Applications[want.ID]
 	if got != (ApplicationRegistration{}) {
@@ -403,24 +423,27 @@ func (s *Service) recordApplication(e *edit, r *round, want WantedApplication, f
 }
 
 // settled is the state of an object after a round. It is in step if the round
-// had claimed it, still has the claim, and did what is wanted now. An object
-// that was not pending, and so not claimed, but was changed meanwhile may stand
-// in Entra as it was: it becomes pending, and whoever works on it loses the
-// right to say otherwise.
+// had claimed it, still has the claim, and did what is wanted now; or if nobody
+// had to claim it, and what is wanted stayed the same. Otherwise the round may
+// have left in Entra what is no longer wanted: the object is pending, and
+// whoever works on it meanwhile loses the right to say otherwise.
 func (e *edit) settled(r *round, object string, before Sync, failed error, current bool) (Sync, error) {
 	mine, err := e.endClaim(r, object)
 	if err != nil {
 		return before, err
 	}
+	inStep := failed == nil && current && (mine || !r.claimed[object] && !before.Pending)
 	switch {
-	case failed != nil:
-		return Sync{Pending: true, Error: shorten(failed.Error(), 500), At: e.now}, nil
-	case mine && current, !r.claimed[object] && current && !before.Pending:
+	case inStep:
 		return Sync{At: e.now}, nil
-	case !r.claimed[object]:
+	case !mine:
 		err = e.overtake(object)
 	}
-	return Sync{Pending: true, At: e.now}, err
+	after := Sync{Pending: true, At: e.now}
+	if failed != nil {
+		after.Error = shorten(failed.Error(), 500)
+	}
+	return after, err
 }
 
 // unchanged reports whether there is nothing new but the time.

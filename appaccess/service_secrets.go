@@ -57,7 +57,7 @@ func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string
 		after, cancel := afterwards(ctx)
 		defer cancel()
 		err = s.recordSecret(after, by, op, &c, req)
-		if err != nil && s.recorded(after, op) {
+		if err != nil && s.recorded(after, c) {
 			err = nil // the store did it and its answer was lost
 		}
 	}
@@ -86,6 +86,9 @@ func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wan
 			return err
 		}
 		if op.Claim != "" && inForce(op.Process, op.Until, e.now) {
+			if !wanted {
+				return notFound(kindOperation, applicationID) // none was left
+			}
 			return &ConflictError{Field: "credential", Reason: "a secret is being made for the application right now: try again when that is done", Objects: []string{applicationID}}
 		}
 		if op.ID == "" && !wanted {
@@ -161,13 +164,30 @@ func (s *Service) mint(ctx context.Context, op operation, req SecretRequest, del
 			return c, nil
 		}
 		if err == nil {
-			err = s.entra.RemoveCredential(ctx, op.ApplicationID, c)
+			err = s.removeUndelivered(ctx, op, c)
 		}
 		if err != nil {
 			return Credential{}, credentialError(op.ApplicationID, err)
 		}
 	}
 	return Credential{}, credentialError(op.ApplicationID, errors.New("the value of the new secret was not delivered"))
+}
+
+// removeUndelivered removes a secret whose value went to a call that died. Had
+// that call only stood still, the secret may by now be somebody's.
+func (s *Service) removeUndelivered(ctx context.Context, op operation, c Credential) error {
+	err := s.store.View(ctx, func(r Reader) error {
+		l := look{Reader: r}
+		has, err := l.has(op)
+		if err == nil && !has {
+			err = errClaimLost
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.entra.RemoveCredential(ctx, op.ApplicationID, c)
 }
 
 // recordSecret ends the operation. With a hand-over the rotation waits until
@@ -202,10 +222,14 @@ func (s *Service) recordSecret(ctx context.Context, by Actor, op operation, c *C
 	})
 }
 
-// recorded reports whether the secret of an operation was recorded.
-func (s *Service) recorded(ctx context.Context, op operation) bool {
+// recorded reports whether a secret was recorded, not one that another call
+// made in its place.
+func (s *Service) recorded(ctx context.Context, c Credential) bool {
 	return s.store.View(ctx, func(r Reader) error {
-		_, err := find[Credential](r, op.ID)
+		found, err := find[Credential](r, c.ID)
+		if err == nil && found.KeyID != c.KeyID {
+			err = errClaimLost
+		}
 		return err
 	}) == nil
 }

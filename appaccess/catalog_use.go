@@ -2,9 +2,7 @@ package appaccess
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,25 +120,11 @@ func recordUse(w Writer, subscriptionID string, at time.Time) error {
 		}
 		return err
 	}
-	body, err := json.Marshal(use{At: at.UTC()})
-	if err != nil {
-		return fmt.Errorf("appaccess: encoding a use: %w", err)
-	}
-	return w.Put(Record{Kind: KindUse, ID: subscriptionID, Body: body})
+	return putNote(w, KindUse, subscriptionID, use{At: at.UTC()})
 }
 
 // lastUse is when a subscription was last used; zero: never, as far as known.
 func lastUse(r Reader, subscriptionID string) (time.Time, error) {
-	rec, err := r.Get(KindUse, subscriptionID)
-	if errors.Is(err, ErrNotFound) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	var last use
-	if err := json.Unmarshal(rec.Body, &last); err != nil {
-		return time.Time{}, fmt.Errorf("appaccess: decoding the use of subscription %s: %w", subscriptionID, err)
-	}
-	return last.At, nil
+	last, err := note[use](r, KindUse, subscriptionID)
+	return last.At, err
 }

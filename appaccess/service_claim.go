@@ -68,12 +68,5 @@ func (s *Service) claimed(ctx context.Context, until time.Time, prolong func(e *
 func (s *Service) prolong(ctx context.Context, until time.Time, prolong func(e *edit, until time.Time) error) error {
 	ctx, cancel := context.WithTimeout(ctx, claimTime/9)
 	defer cancel()
-	_, err := s.store.Update(ctx, func(w Writer) error {
-		e, err := s.edit(w, Actor{Manager: true})
-		if err != nil {
-			return err
-		}
-		return prolong(e, until)
-	})
-	return err
+	return s.transact(ctx, Actor{Manager: true}, func(e *edit) error { return prolong(e, until) })
 }

@@ -364,6 +364,20 @@ func (h *house) overlap(call func() error) (synced, called error) {
 	return synced, called
 }
 
+// disabledUntilSync makes sure that the application stands in Entra as it should
+// not, that the Service does not say otherwise, and that a Sync mends it.
+func (h *house) disabledUntilSync(stands bool) {
+	h.t.Helper()
+	a, err := h.Application(ctx, boss, "billing")
+	require.NoError(h.t, err)
+	require.Equal(h.t, stands, h.entra.apps["billing"].Disabled, "what the test is about")
+	assert.True(h.t, a.Sync.Pending)
+	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+	require.NoError(h.t, err)
+	assert.Equal(h.t, !stands, h.entra.apps["billing"].Disabled)
+	h.noNotes()
+}
+
 // A full Sync that wrote what it had read before, and then failed, leaves an
 // object that is looked at again.
 func TestAFullSyncThatFailsOvertakes(t *testing.T) {
@@ -374,14 +388,7 @@ func TestAFullSyncThatFailsOvertakes(t *testing.T) {
 		synced, called := h.overlap(func() error { _, err := h.SuspendApplication(ctx, boss, "billing"); return err })
 		require.Error(t, synced)
 		require.NoError(t, called)
-		a, err := h.Application(ctx, boss, "billing")
-		require.NoError(t, err)
-		require.False(t, h.entra.apps["billing"].Disabled, "what the test is about")
-		assert.True(t, a.Sync.Pending)
-		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
-		require.NoError(t, err)
-		assert.True(t, h.entra.apps["billing"].Disabled)
-		h.noNotes()
+		h.disabledUntilSync(false)
 	})
 }
 
@@ -426,14 +433,7 @@ func TestALateCallOvertakes(t *testing.T) {
 		_, err := other.ResumeApplication(ctx, boss, "billing")
 		require.NoError(t, err)
 		<-ended
-		a, err := h.Application(ctx, boss, "billing")
-		require.NoError(t, err)
-		require.True(t, h.entra.apps["billing"].Disabled, "what the test is about")
-		assert.True(t, a.Sync.Pending)
-		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
-		require.NoError(t, err)
-		assert.False(t, h.entra.apps["billing"].Disabled)
-		h.noNotes()
+		h.disabledUntilSync(true)
 	})
 }
 

@@ -341,15 +341,11 @@ func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string
 	}
 	after, cancel := afterwards(ctx)
 	defer cancel()
-	_, err = s.store.Update(after, func(w Writer) error {
-		e, err := s.edit(w, by)
-		if err != nil {
-			return err
-		}
+	err = s.transact(after, by, func(e *edit) error {
 		if has, err := e.has(op); err != nil || !has { // another call goes on with it
 			return err
 		}
-		return firstError(w.Delete(kindOperation, applicationID), w.Delete(KindHandover, op.ID))
+		return firstError(e.w.Delete(kindOperation, applicationID), e.forgetHandover(op.ID))
 	})
 	if err != nil {
 		s.release(ctx, by, op)

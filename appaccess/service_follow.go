@@ -110,11 +110,7 @@ func (t targets) failed(err error) []error {
 // take claims the pending targets, and pending products that applications
 // need, and reads what is wanted of them, in one state.
 func (s *Service) take(ctx context.Context, r *round, t targets) error {
-	_, err := s.store.Update(ctx, func(w Writer) error {
-		e, err := s.edit(w, Actor{})
-		if err != nil {
-			return err
-		}
+	err := s.transact(ctx, Actor{}, func(e *edit) error {
 		r.want, r.claimed, r.busy = Wanted{}, map[string]bool{}, targets{}
 		if err := s.takeProducts(e, r, t.products); err != nil {
 			return err
@@ -202,13 +198,13 @@ func (e *edit) claimObject(r *round, object string) (bool, error) {
 		}
 	}
 	r.claimed[object] = true
-	return true, e.putNote(kindApplying, object, applying{Holder: r.holder})
+	return true, putNote(e.w, kindApplying, object, applying{Holder: r.holder})
 }
 
 func (e *edit) holder(id string) (holder, error) { return note[holder](e, kindHolder, id) }
 
 func (e *edit) putHolder(r *round, until time.Time) error {
-	return e.putNote(kindHolder, r.holder, holder{Process: process.ID(), Until: until})
+	return putNote(e.w, kindHolder, r.holder, holder{Process: process.ID(), Until: until})
 }
 
 // prolong keeps the round's claims.
@@ -264,17 +260,13 @@ func (s *Service) giveBack(ctx context.Context, r *round) {
 	}
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
-	_, err := s.store.Update(ctx, func(w Writer) error {
-		e, err := s.edit(w, Actor{})
+	err := s.transact(ctx, Actor{}, func(e *edit) error {
 		for object := range r.claimed {
-			if err == nil {
-				_, err = e.endClaim(r, object)
+			if _, err := e.endClaim(r, object); err != nil {
+				return err
 			}
 		}
-		if err != nil {
-			return err
-		}
-		return w.Delete(kindHolder, r.holder)
+		return e.w.Delete(kindHolder, r.holder)
 	})
 	if err != nil {
 		s.log.WarnContext(ctx, "claims on objects stay until they run out", "error", err)
@@ -299,17 +291,13 @@ func (e *edit) overtake(object string) error {
 		return err
 	}
 	held.Overtaken = true
-	return e.putNote(kindApplying, object, held)
+	return putNote(e.w, kindApplying, object, held)
 }
 
 // record stores what Apply returned.
 func (s *Service) record(ctx context.Context, r *round, failed error) error {
-	_, err := s.store.Update(ctx, func(w Writer) error {
+	err := s.transact(ctx, Actor{}, func(e *edit) error {
 		r.failures = nil
-		e, err := s.edit(w, Actor{})
-		if err != nil {
-			return err
-		}
 		for _, p := range r.want.Products {
 			if err := s.recordProduct(e, r, p, r.outcome(productObject(p.ID), failed)); err != nil {
 				return err
@@ -323,7 +311,7 @@ func (s *Service) record(ctx context.Context, r *round, failed error) error {
 		if len(r.claimed) == 0 {
 			return nil
 		}
-		return w.Delete(kindHolder, r.holder)
+		return e.w.Delete(kindHolder, r.holder)
 	})
 	if err != nil {
 		return fmt.Errorf("appaccess: record what stands in Entra: %w", err)

@@ -34,7 +34,7 @@ func (l *look) has(op operation) (bool, error) {
 }
 
 func (e *edit) putOperation(op operation) error {
-	return e.putNote(kindOperation, op.ApplicationID, op)
+	return putNote(e.w, kindOperation, op.ApplicationID, op)
 }
 
 // makeSecret claims the operation, has the secret made and delivered, and
@@ -112,11 +112,7 @@ func (s *Service) claim(ctx context.Context, by Actor, applicationID string, wan
 func (s *Service) release(ctx context.Context, by Actor, op operation) {
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
-	_, err := s.store.Update(ctx, func(w Writer) error {
-		e, err := s.edit(w, by)
-		if err != nil {
-			return err
-		}
+	err := s.transact(ctx, by, func(e *edit) error {
 		if has, err := e.has(op); err != nil || !has {
 			return err
 		}

@@ -37,12 +37,20 @@ func (s *Service) view(ctx context.Context, by Actor, fn func(*look) error) erro
 
 // update runs fn for an actor who may write, in one transaction.
 func (s *Service) update(ctx context.Context, by Actor, fn func(*edit) error) error {
+	return s.transact(ctx, by, func(e *edit) error {
+		if err := e.admit(); err != nil {
+			return err
+		}
+		return fn(e)
+	})
+}
+
+// transact is update for what must be recorded whoever began it, and whether or
+// not they may still write.
+func (s *Service) transact(ctx context.Context, by Actor, fn func(*edit) error) error {
 	_, err := s.store.Update(ctx, func(w Writer) error {
 		e, err := s.edit(w, by)
 		if err != nil {
-			return err
-		}
-		if err := e.admit(); err != nil {
 			return err
 		}
 		return fn(e)
@@ -170,15 +178,18 @@ func note[T any](r Reader, kind Kind, id string) (T, error) {
 	if err != nil {
 		return v, ignoreNotFound(err)
 	}
-	return v, json.Unmarshal(rec.Body, &v)
+	if err := json.Unmarshal(rec.Body, &v); err != nil {
+		return v, fmt.Errorf("appaccess: decoding %s %s: %w", kind, id, err)
+	}
+	return v, nil
 }
 
-func (e *edit) putNote(kind Kind, id string, v any) error {
+func putNote(w Writer, kind Kind, id string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("appaccess: encoding %s %s: %w", kind, id, err)
 	}
-	return e.w.Put(Record{Kind: kind, ID: id, Body: body})
+	return w.Put(Record{Kind: kind, ID: id, Body: body})
 }
 
 // absent makes sure that an ID is free.

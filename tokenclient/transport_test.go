@@ -51,17 +51,26 @@ func (a *api) requests() []string {
 
 func (a *api) host() string { return strings.TrimPrefix(a.URL, "http://") }
 
+// httpClient is s.Client with connections of its own: closing any test server
+// breaks those of http.DefaultTransport, in parallel tests too.
 func httpClient(t testing.TB, s *tokenclient.Source, hosts ...string) *http.Client {
 	t.Helper()
-	c, err := s.Client(hosts...)
+	tr, err := tokenclient.NewTransport(tokenclient.TransportConfig{Hosts: hosts, Source: s, Base: ownConnections(t)})
 	require.NoError(t, err)
-	return c
+	return &http.Client{Transport: tr}
 }
 
+func ownConnections(t testing.TB) *http.Transport {
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+// Not parallel: it is sent by http.DefaultTransport.
 func TestClientSendsTheToken(t *testing.T) {
-	t.Parallel()
 	a := newAPI(t, func(http.ResponseWriter, *http.Request) {})
-	c := httpClient(t, newClient(t, newEndpoint(t, nil), nil, nil).Source(scope), a.host())
+	c, err := newClient(t, newEndpoint(t, nil), nil, nil).Source(scope).Client(a.host())
+	require.NoError(t, err)
 	req, err := http.NewRequest(http.MethodPost, a.URL+"/x", strings.NewReader("hello"))
 	require.NoError(t, err)
 	resp, err := c.Do(req)
@@ -386,7 +395,7 @@ func TestSubscriptionKey(t *testing.T) {
 		got = append(got, r.Header.Get(tokenclient.SubscriptionKeyHeader)+r.Header.Get("Authorization"))
 	})
 	tr, err := tokenclient.NewTransport(tokenclient.TransportConfig{
-		Hosts: []string{a.host()}, SubscriptionKey: tokenclient.SecretFile(path),
+		Hosts: []string{a.host()}, SubscriptionKey: tokenclient.SecretFile(path), Base: ownConnections(t),
 	})
 	require.NoError(t, err)
 	c := &http.Client{Transport: tr}

@@ -86,6 +86,7 @@ type gateway struct {
 	http.Handler
 	catalog *appaccess.Catalog
 	gate    *middleware.Gate
+	proxy   *proxy
 }
 
 func open(ctx context.Context, store appaccess.Store, config middleware.Config) (*gateway, error) {
@@ -103,8 +104,9 @@ func open(ctx context.Context, store appaccess.Store, config middleware.Config) 
 	mux := http.NewServeMux()
 	mux.Handle("GET /.well-known/oauth-protected-resource", gate.Metadata())
 	mux.Handle("GET /.well-known/ready", gate.ReadyHandler())
-	guarded := gate.Wrap(newProxy(catalog, config.Logger))
-	return &gateway{catalog: catalog, gate: gate, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	proxy := newProxy(catalog, config.Logger)
+	guarded := gate.Wrap(proxy)
+	return &gateway{catalog: catalog, gate: gate, proxy: proxy, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
 			mux.ServeHTTP(w, r)
 			return
@@ -113,7 +115,10 @@ func open(ctx context.Context, store appaccess.Store, config middleware.Config) 
 	})}, nil
 }
 
-func (g *gateway) close() { _ = errors.Join(g.gate.Close(), g.catalog.Close()) }
+func (g *gateway) close() {
+	g.proxy.close()
+	_ = errors.Join(g.gate.Close(), g.catalog.Close())
+}
 
 func or(s, def string) string {
 	if s == "" {

@@ -139,6 +139,7 @@ func TestProxy(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, gate.Close()) })
 	between := func() {}
 	p := newProxy(catalog, nil)
+	t.Cleanup(p.close)
 	h := gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		between()
 		p.ServeHTTP(w, r)

@@ -13,8 +13,9 @@ import (
 
 // proxy hands what the gate let pass on to the service URL of its API.
 type proxy struct {
-	catalog *appaccess.Catalog
-	reverse *httputil.ReverseProxy
+	catalog   *appaccess.Catalog
+	transport *http.Transport
+	reverse   *httputil.ReverseProxy
 }
 
 // callerHeaders are what an API learns of its caller.
@@ -30,9 +31,14 @@ func newProxy(catalog *appaccess.Catalog, log *slog.Logger) *proxy {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &proxy{catalog: catalog}
+	// Connections of its own: the two to a host that http.DefaultTransport
+	// keeps would have most calls under load dial anew.
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 100
+	p := &proxy{catalog: catalog, transport: transport}
 	p.reverse = &httputil.ReverseProxy{
-		Rewrite: p.rewrite,
+		Transport: transport,
+		Rewrite:   p.rewrite,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.WarnContext(r.Context(), "the API cannot be reached", "error", err)
 			answer(w, http.StatusBadGateway, "The API cannot be reached.")
@@ -40,6 +46,8 @@ func newProxy(catalog *appaccess.Catalog, log *slog.Logger) *proxy {
 	}
 	return p
 }
+
+func (p *proxy) close() { p.transport.CloseIdleConnections() }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.target(r) == nil {

@@ -175,7 +175,7 @@ func TestUnknownTenant(t *testing.T) {
 	for tenant, code := range map[string]float64{
 		"11111111-1111-1111-1111-111111111111": 90002, "nosuch.example": 90002, "nosuch": 900023, "common": 50194,
 	} {
-		resp, err := http.PostForm(s.BaseURL()+"/"+tenant+"/oauth2/v2.0/token", url.Values{})
+		resp, err := s.Client().PostForm(s.BaseURL()+"/"+tenant+"/oauth2/v2.0/token", url.Values{})
 		require.NoError(t, err)
 		var body struct {
 			Codes []float64 `json:"error_codes"`

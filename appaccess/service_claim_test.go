@@ -204,7 +204,7 @@ func TestACallStopsWhenItsClaimIsTaken(t *testing.T) {
 func (h *house) noNotes() {
 	h.t.Helper()
 	require.NoError(h.t, h.store.View(ctx, func(r appaccess.Reader) error {
-		for _, kind := range []appaccess.Kind{"applying", "holder", "operation"} {
+		for _, kind := range []appaccess.Kind{"applying", "holder", "operation", "unclaimed"} {
 			assert.Empty(h.t, records(h.t, r, kind), kind)
 		}
 		return nil

@@ -38,11 +38,18 @@ const syncChunk = 200
 // the rest is done nevertheless. For managers only.
 func (s *Service) Sync(ctx context.Context, by Actor, req SyncRequest) (SyncReport, error) {
 	report := SyncReport{Lost: map[string][]Credential{}}
-	todo, err := s.todo(ctx, by, req.All)
-	if err != nil {
+	if err := s.view(ctx, by, (*look).onlyManager); err != nil {
 		return report, err
 	}
-	errs := []error{s.expire(ctx, by, &report)}
+	var errs []error
+	if s.entra != nil {
+		errs = append(errs, s.findUnfinished(ctx))
+	}
+	todo, err := s.todo(ctx, by, req.All)
+	if err != nil {
+		return report, errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, s.expire(ctx, by, &report))
 	if s.entra != nil {
 		errs = append(errs, s.tidyCredentials(ctx, by, &report))
 	}

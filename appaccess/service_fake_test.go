@@ -168,6 +168,19 @@ func records(t testing.TB, r appaccess.Reader, kind appaccess.Kind) []appaccess.
 	return recs
 }
 
+// objects tells when each product and application was last written.
+func (h *house) objects() map[string]appaccess.Revision {
+	h.t.Helper()
+	written := map[string]appaccess.Revision{}
+	require.NoError(h.t, h.store.View(ctx, func(r appaccess.Reader) error {
+		for _, rec := range append(records(h.t, r, appaccess.KindProduct), records(h.t, r, appaccess.KindApplication)...) {
+			written[string(rec.Kind)+" "+rec.ID] = rec.Revision
+		}
+		return nil
+	}))
+	return written
+}
+
 // revision tells whether anything was written.
 func (h *house) revision() appaccess.Revision {
 	h.t.Helper()

@@ -43,13 +43,15 @@ var errAtWork = fmt.Errorf("another call is at work on it, or died in it: it sta
 
 // round is one turn of having Entra follow.
 type round struct {
-	holder  string
-	every   bool // objects that are not pending, too
-	want    Wanted
-	claimed map[string]bool // by object: "product starter"
-	until   time.Time       // end of the claims, unless prolonged
-	busy    targets         // others are at work on them
+	holder    string
+	every     bool // objects that are not pending, too
+	want      Wanted
+	claimed   map[string]bool // by object: "product starter"
+	unclaimed targets         // the others
+	until     time.Time       // end of the claims, unless prolonged
+	busy      targets         // others are at work on them
 
+	begun    bool // something may have been written to Entra
 	done     Applied
 	failures []error
 }
@@ -111,12 +113,17 @@ func (t targets) failed(err error) []error {
 // need, and reads what is wanted of them, in one state.
 func (s *Service) take(ctx context.Context, r *round, t targets) error {
 	err := s.transact(ctx, Actor{}, func(e *edit) error {
-		r.want, r.claimed, r.busy = Wanted{}, map[string]bool{}, targets{}
+		r.want, r.claimed, r.unclaimed, r.busy = Wanted{}, map[string]bool{}, targets{}, targets{}
 		if err := s.takeProducts(e, r, t.products); err != nil {
 			return err
 		}
 		for _, id := range t.applications {
 			if err := s.takeApplication(e, r, id); err != nil {
+				return err
+			}
+		}
+		if !r.unclaimed.empty() {
+			if err := e.putUnclaimed(r); err != nil {
 				return err
 			}
 		}
@@ -152,6 +159,8 @@ func (s *Service) takeProduct(e *edit, r *round, id string, every bool) (busy bo
 			r.busy.products = addID(r.busy.products, id)
 			return true, err
 		}
+	} else {
+		r.unclaimed.products = append(r.unclaimed.products, id)
 	}
 	r.want.Products = append(r.want.Products, s.wantedProduct(&p))
 	return false, nil
@@ -176,6 +185,8 @@ func (s *Service) takeApplication(e *edit, r *round, id string) error {
 			r.busy.applications = addID(r.busy.applications, id)
 			return err
 		}
+	} else {
+		r.unclaimed.applications = append(r.unclaimed.applications, id)
 	}
 	want, err := s.wantedApplication(&e.look, &a)
 	r.want.Applications = append(r.want.Applications, want)
@@ -230,6 +241,7 @@ func (s *Service) apply(ctx context.Context, r *round, progress func(Progress)) 
 	}
 	failed := errNoEntra()
 	if s.entra != nil {
+		r.begun = true
 		work := func(ctx context.Context) (err error) {
 			r.done, err = s.entra.Apply(ctx, r.want, progress)
 			return err
@@ -253,9 +265,10 @@ func (s *Service) apply(ctx context.Context, r *round, progress func(Progress)) 
 	return err
 }
 
-// giveBack ends the claims of a round whose outcome could not be recorded.
+// giveBack ends the claims of a round whose outcome could not be recorded, and
+// has looked at again what it had none on.
 func (s *Service) giveBack(ctx context.Context, r *round) {
-	if len(r.claimed) == 0 {
+	if len(r.claimed) == 0 && r.unclaimed.empty() {
 		return
 	}
 	ctx, cancel := afterwards(ctx)
@@ -266,11 +279,29 @@ func (s *Service) giveBack(ctx context.Context, r *round) {
 				return err
 			}
 		}
-		return e.w.Delete(kindHolder, r.holder)
+		if r.begun {
+			if err := e.lookAgain(r.holder); err != nil {
+				return err
+			}
+		}
+		return e.endRound(r)
 	})
 	if err != nil {
 		s.log.WarnContext(ctx, "claims on objects stay until they run out", "error", err)
 	}
+}
+
+// endRound removes what stands for a round in the store.
+func (e *edit) endRound(r *round) error {
+	if len(r.claimed) > 0 {
+		if err := e.w.Delete(kindHolder, r.holder); err != nil {
+			return err
+		}
+	}
+	if r.unclaimed.empty() {
+		return nil
+	}
+	return e.w.Delete(kindUnclaimed, r.holder)
 }
 
 // endClaim ends a claim, and reports whether it was the round's and nobody
@@ -308,10 +339,7 @@ func (s *Service) record(ctx context.Context, r *round, failed error) error {
 				return err
 			}
 		}
-		if len(r.claimed) == 0 {
-			return nil
-		}
-		return e.w.Delete(kindHolder, r.holder)
+		return e.endRound(r)
 	})
 	if err != nil {
 		return fmt.Errorf("appaccess: record what stands in Entra: %w", err)
@@ -340,11 +368,23 @@ func (s *Service) recordGone(e *edit, r *round, object string, absent bool, mark
 	return mark(Sync{Pending: true, At: e.now})
 }
 
+// goneProduct is a product that is to be removed from Entra only.
+func (e *edit) goneProduct(id string) Product {
+	return Product{ID: id, Deleted: true, Suspended: true, State: NotPublished, Updated: e.now}
+}
+
+// goneApplication is the same of an application.
+func (e *edit) goneApplication(id, name string) ClientApplication {
+	return ClientApplication{ID: id, Name: name, Deleted: true, State: ApplicationSuspended, Updated: e.now}
+}
+
 func (s *Service) recordProduct(e *edit, r *round, want WantedProduct, failed error) error {
 	p, err := find[Product](e, want.ID)
 	if errors.Is(err, ErrNotFound) {
 		return s.recordGone(e, r, productObject(want.ID), want.Absent, func(pending Sync) error {
-			return write(e, &Product{ID: want.ID, Deleted: true, Suspended: true, State: NotPublished, Sync: pending, Updated: e.now})
+			p := e.goneProduct(want.ID)
+			p.Sync = pending
+			return write(e, &p)
 		})
 	}
 	if err != nil {
@@ -379,7 +419,9 @@ func (s *Service) recordApplication(e *edit, r *round, want WantedApplication, f
 	a, err := find[ClientApplication](e, want.ID)
 	if errors.Is(err, ErrNotFound) {
 		return s.recordGone(e, r, applicationObject(want.ID), want.Absent, func(pending Sync) error {
-			return write(e, &ClientApplication{ID: want.ID, Name: want.Name, Deleted: true, State: ApplicationSuspended, Sync: pending, Updated: e.now})
+			a := e.goneApplication(want.ID, want.Name)
+			a.Sync = pending
+			return write(e, &a)
 		})
 	}
 	if err != nil {

@@ -51,4 +51,13 @@ func TestClaimsOfADeadProcess(t *testing.T) {
 		return err
 	}
 	assert.NoError(t, suspend(dead))
+
+	looked := func(process string) int {
+		put("unclaimed", "r", map[string]any{"process": process, "applications": []string{"billing"}})
+		report, err := h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		return report.Objects
+	}
+	assert.Equal(t, 1, looked(dead))
+	assert.Zero(t, looked("elsewhere/1"))
 }

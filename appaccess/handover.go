@@ -49,8 +49,11 @@ func (s *Service) HandOverSecret(ctx context.Context, by Actor, applicationID st
 	if len(s.sealer.keys) == 0 {
 		return made, &ConflictError{Field: "handover", Reason: "no HandoverKeys are configured: have the owner make the secret"}
 	}
-	_, err := s.makeSecret(ctx, by, applicationID, req, func(ctx context.Context, c Credential, v Secret) error {
+	_, err := s.makeSecret(ctx, by, applicationID, req, func(ctx context.Context, op operation, c Credential, v Secret) error {
 		return s.update(ctx, by, func(e *edit) error {
+			if err := e.keeps(op); err != nil {
+				return err // a box of another's operation would end with its secret
+			}
 			a, err := e.application(applicationID)
 			if err != nil {
 				return err

@@ -466,6 +466,30 @@ func TestALateSecretHarmsNobody(t *testing.T) {
 	})
 }
 
+// Nor does it seal one when that other's is gone again.
+func TestALateSecretIsNotSealed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		other := h.ahead()
+		var calls atomic.Int32
+		h.entra.block = func(context.Context) {
+			if calls.Add(1) == 1 {
+				got, err := other.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
+				require.NoError(t, err)
+				require.NoError(t, other.RemoveCredential(ctx, ada, "billing", got.Credential.ID))
+			}
+		}
+		_, err := h.HandOverSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+		require.ErrorIs(t, err, appaccess.ErrUnavailable)
+		assert.Empty(t, h.entra.creds["billing"])
+		waiting, err := h.Handovers(ctx, boss, "billing")
+		require.NoError(t, err)
+		assert.Empty(t, waiting)
+		h.noNotes()
+	})
+}
+
 // Sync gives a claim back that it could not finish.
 func TestSyncGivesBackASecretInTheMaking(t *testing.T) {
 	t.Parallel()

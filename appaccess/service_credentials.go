@@ -81,7 +81,7 @@ func (s *Service) Credentials(ctx context.Context, by Actor, applicationID strin
 // call again replaces whatever was left behind.
 func (s *Service) AddSecret(ctx context.Context, by Actor, applicationID string, req SecretRequest) (IssuedSecret, error) {
 	var value Secret
-	c, err := s.makeSecret(ctx, by, applicationID, req, func(_ context.Context, _ Credential, v Secret) error {
+	c, err := s.makeSecret(ctx, by, applicationID, req, func(_ context.Context, _ operation, _ Credential, v Secret) error {
 		value = v
 		return nil
 	})

@@ -33,13 +33,22 @@ func (l *look) has(op operation) (bool, error) {
 	return err == nil && now.Claim == op.Claim, err
 }
 
+// keeps fails unless has.
+func (l *look) keeps(op operation) error {
+	has, err := l.has(op)
+	if err == nil && !has {
+		err = errClaimLost
+	}
+	return err
+}
+
 func (e *edit) putOperation(op operation) error {
 	return putNote(e.w, kindOperation, op.ApplicationID, op)
 }
 
 // makeSecret claims the operation, has the secret made and delivered, and
 // records it.
-func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string, req SecretRequest, deliver func(context.Context, Credential, Secret) error) (Credential, error) {
+func (s *Service) makeSecret(ctx context.Context, by Actor, applicationID string, req SecretRequest, deliver func(context.Context, operation, Credential, Secret) error) (Credential, error) {
 	if err := req.check(); err != nil {
 		return Credential{}, err
 	}
@@ -128,12 +137,8 @@ func (op operation) prolong(e *edit, until time.Time) error {
 	if _, err := e.application(op.ApplicationID); err != nil {
 		return err
 	}
-	has, err := e.has(op)
-	if err != nil {
+	if err := e.keeps(op); err != nil {
 		return err
-	}
-	if !has {
-		return errClaimLost
 	}
 	op.Until = until
 	return e.putOperation(op)
@@ -141,14 +146,14 @@ func (op operation) prolong(e *edit, until time.Time) error {
 
 // mint has Entra make the secret. A value that was delivered to a call that
 // died is lost: that secret is removed and another one made.
-func (s *Service) mint(ctx context.Context, op operation, req SecretRequest, deliver func(context.Context, Credential, Secret) error) (Credential, error) {
+func (s *Service) mint(ctx context.Context, op operation, req SecretRequest, deliver func(context.Context, operation, Credential, Secret) error) (Credential, error) {
 	for range 2 {
 		delivered := false
 		c, err := s.entra.AddCredential(ctx, op.ApplicationID, CredentialRequest{
 			OperationID: op.ID, Kind: SecretCredential, Name: req.Name, Lifetime: req.Lifetime,
 			Deliver: func(ctx context.Context, c Credential, v Secret) error {
 				c.ID, c.ApplicationID = op.ID, op.ApplicationID
-				if err := deliver(ctx, c, v); err != nil {
+				if err := deliver(ctx, op, c, v); err != nil {
 					return err
 				}
 				delivered = true
@@ -173,12 +178,7 @@ func (s *Service) mint(ctx context.Context, op operation, req SecretRequest, del
 // that call only stood still, the secret may by now be somebody's.
 func (s *Service) removeUndelivered(ctx context.Context, op operation, c Credential) error {
 	err := s.store.View(ctx, func(r Reader) error {
-		l := look{Reader: r}
-		has, err := l.has(op)
-		if err == nil && !has {
-			err = errClaimLost
-		}
-		return err
+		return (&look{Reader: r}).keeps(op)
 	})
 	if err != nil {
 		return err

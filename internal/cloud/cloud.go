@@ -13,14 +13,15 @@ import (
 )
 
 // Hosts are the addresses of one cloud. Each is a base URL without a trailing
-// slash. The zero value is not usable; take one from [Lookup] or fill it and
-// call [Hosts.Check].
+// slash. The zero value is not usable; take one from [Lookup] or [Resolve].
 type Hosts struct {
 	// Authority issues tokens and publishes keys: https://login.microsoftonline.com.
 	Authority string
-	// STS is the base of version 1 issuers: https://sts.windows.net.
+	// STS is the base of version 1 issuers: https://sts.windows.net. Empty if
+	// that is not known.
 	STS string
 	// Graph is Microsoft Graph without its version: https://graph.microsoft.com.
+	// Empty if that is not known.
 	Graph string
 }
 
@@ -44,6 +45,77 @@ func Lookup(name string) (Hosts, error) {
 		return Hosts{}, fmt.Errorf("cloud: unknown cloud %q: allowed are %s", name, Names)
 	}
 	return h, nil
+}
+
+// loginHosts are the hosts that issue a cloud's tokens, under all their names:
+// each cloud's entry in the metadata of Microsoft's own clients. A cloud that
+// shares them (usgov-dod) is not named.
+var loginHosts = map[string]string{
+	"login.microsoftonline.com": "public", "login.windows.net": "public",
+	"login.microsoft.com": "public", "sts.windows.net": "public",
+	"login.microsoftonline.us": "usgov", "login.usgovcloudapi.net": "usgov",
+	"login.partner.microsoftonline.cn": "china", "login.chinacloudapi.cn": "china",
+}
+
+// Resolve is what the fields Cloud and Authority of a Config mean together.
+//
+// An empty authority leaves the cloud of that name, see [Lookup]. Otherwise it
+// is a base URL that [CheckURL] takes, with nothing behind the host but, if
+// there is exactly one tenant, /{tenant} or /{tenant}/v2.0 (a final slash
+// and the case of the tenant do not matter):
+//
+//   - a login host of a known cloud, also under one of its older names, gives
+//     all Hosts of that cloud, as if it had been named. Another cloud than the
+//     one that name says is refused;
+//   - any other host gives Hosts without STS and Graph. It excludes a name,
+//     which would have nothing left to say.
+//
+// The error begins with the field that is wrong, "Cloud: " or "Authority: ".
+func Resolve(name, authority string, tenants ...string) (Hosts, error) {
+	hosts, err := Lookup(name)
+	if err != nil {
+		return Hosts{}, fmt.Errorf("Cloud: %w", err)
+	}
+	if authority == "" {
+		return hosts, nil
+	}
+	base, err := baseURL(authority, tenants)
+	if err != nil {
+		return Hosts{}, err
+	}
+	known, isKnown := "", base.Scheme == "https" && (base.Port() == "" || base.Port() == "443")
+	if isKnown {
+		known, isKnown = loginHosts[strings.ToLower(base.Hostname())]
+	}
+	switch {
+	case !isKnown && name != "":
+		return Hosts{}, fmt.Errorf("Authority: excludes Cloud (%q), because %q is no login host of a known cloud: leave out one of them", name, base)
+	case !isKnown:
+		return Hosts{Authority: base.String()}, nil
+	case name == "":
+		return table[known], nil
+	case hosts.Authority != table[known].Authority:
+		return Hosts{}, fmt.Errorf("Authority: %q belongs to the cloud %q, but Cloud is %q: leave out one of them", base, known, name)
+	}
+	return hosts, nil
+}
+
+// baseURL is scheme and host of an authority whose path, if any, is the tenant's.
+func baseURL(authority string, tenants []string) (*url.URL, error) {
+	if err := CheckURL("Authority", authority); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(authority)
+	if err != nil {
+		return nil, fmt.Errorf("Authority: %w", err)
+	}
+	base := &url.URL{Scheme: u.Scheme, Host: u.Host}
+	path := strings.TrimRight(u.EscapedPath(), "/")
+	if path == "" || len(tenants) == 1 && tenants[0] != "" &&
+		strings.EqualFold(strings.TrimSuffix(path, "/v2.0"), "/"+tenants[0]) {
+		return base, nil
+	}
+	return nil, fmt.Errorf("Authority: path %q is not the tenant: give the host only, %q", path, base)
 }
 
 // TokenURL is the version 2 token endpoint of a tenant.

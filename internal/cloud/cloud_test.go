@@ -1,6 +1,7 @@
 package cloud_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/entragate/entragate/internal/cloud"
@@ -27,6 +28,76 @@ func TestLookup(t *testing.T) {
 	}
 	_, err := cloud.Lookup("mars")
 	require.ErrorContains(t, err, `"usgov"`)
+}
+
+const tenant = "0f6b6a5e-8a0b-4c57-9d5f-0d4f3a1b2c3d"
+
+// A cloud's own host spelled out is the cloud; any other host stands alone.
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	hosts := func(name string) cloud.Hosts {
+		h, err := cloud.Lookup(name)
+		require.NoError(t, err)
+		return h
+	}
+	for _, tt := range []struct {
+		name, authority string
+		want            cloud.Hosts
+	}{
+		{"", "", hosts("public")},
+		{"china", "", hosts("china")},
+		{"", "https://login.microsoftonline.com", hosts("public")},
+		{"public", "https://login.microsoftonline.com/", hosts("public")},
+		{"", "HTTPS://Login.MicrosoftOnline.com:443/" + tenant + "/", hosts("public")},
+		{"", "https://login.microsoftonline.com/" + tenant + "/v2.0", hosts("public")},
+		{"", "https://login.windows.net/" + tenant, hosts("public")},
+		{"", "https://login.microsoftonline.us", hosts("usgov")},
+		{"usgov", "https://login.usgovcloudapi.net", hosts("usgov")},
+		{"usgov-dod", "https://login.microsoftonline.us", hosts("usgov-dod")},
+		{"china", "https://login.chinacloudapi.cn", hosts("china")},
+		{"", "https://login.contoso.com", cloud.Hosts{Authority: "https://login.contoso.com"}},
+		{"", "https://login.contoso.com:8443//", cloud.Hosts{Authority: "https://login.contoso.com:8443"}},
+		{"", "http://[::1]:80/" + strings.ToUpper(tenant), cloud.Hosts{Authority: "http://[::1]:80"}},
+		{"", "https://login.microsoftonline.com:8443", cloud.Hosts{Authority: "https://login.microsoftonline.com:8443"}},
+		{"", "https://login.microsoftonline.com.evil.test", cloud.Hosts{Authority: "https://login.microsoftonline.com.evil.test"}},
+	} {
+		got, err := cloud.Resolve(tt.name, tt.authority, tenant)
+		require.NoError(t, err, tt.authority)
+		assert.Equal(t, tt.want, got, tt.authority)
+	}
+}
+
+func TestResolveRefuses(t *testing.T) {
+	t.Parallel()
+	const other, host = "11111111-8a0b-4c57-9d5f-0d4f3a1b2c3d", "https://login.contoso.com"
+	for _, tt := range []struct {
+		name, authority string
+		tenants         []string
+		want            string
+	}{
+		{"mars", "", nil, `Cloud: cloud: unknown cloud "mars"`},
+		{"", "http://login.contoso.com", nil, "Authority: must be https"},
+		{"", "https://login.contoso.com/?x", nil, "Authority: must not carry"},
+		{"", "login.contoso.com", nil, "Authority: "},
+		{"", host + "/" + other, []string{tenant}, `Authority: path "/` + other + `" is not the tenant: give the host only, "` + host + `"`},
+		{"", host + "/common", []string{tenant}, `path "/common"`},
+		{"", host + "/v2.0", []string{tenant}, `path "/v2.0"`},
+		{"", host + "/x/" + tenant, []string{tenant}, `path "/x/`},
+		{"", host + "//" + tenant, []string{tenant}, `path "//`},
+		{"", host + "/" + tenant + "/oauth2/v2.0/token", []string{tenant}, "/oauth2/v2.0/token"},
+		{"", host + "/" + tenant + "%2f", []string{tenant}, "is not the tenant"},
+		{"", "https://login.microsoftonline.com/" + other, []string{tenant}, "is not the tenant"},
+		{"", host + "/" + tenant, nil, "is not the tenant"},
+		{"", host + "/" + tenant, []string{tenant, other}, "is not the tenant"},
+		{"", host + "//v2.0", []string{""}, "is not the tenant"},
+		{"public", host, nil, "Authority: excludes Cloud"},
+		{"china", "https://login.microsoftonline.us", nil, `Authority: "https://login.microsoftonline.us" belongs to the cloud "usgov", but Cloud is "china"`},
+		{"usgov", "https://login.windows.net", nil, `belongs to the cloud "public"`},
+	} {
+		got, err := cloud.Resolve(tt.name, tt.authority, tt.tenants...)
+		require.ErrorContains(t, err, tt.want, tt.authority)
+		assert.Zero(t, got)
+	}
 }
 
 func TestCheckURL(t *testing.T) {

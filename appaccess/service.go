@@ -58,8 +58,10 @@ type ServiceConfig struct {
 	TenantID string
 	// Cloud is "public" (also if empty), "usgov", "usgov-dod" or "china".
 	Cloud string
-	// Authority, if not empty, replaces the cloud's: the base URL of the token
-	// endpoint without the tenant, such as https://login.microsoftonline.com.
+	// Authority, if not empty, is the login host, such as
+	// https://login.contoso.com, with or without the tenant as its path. A host
+	// of one of the clouds is the same as its name in Cloud; any other excludes
+	// Cloud.
 	Authority string
 
 	// HandoverKeys seal secrets that a manager makes for an owner. The first
@@ -163,18 +165,9 @@ func (s *Service) fillDefaults() {
 }
 
 func tokenEndpoint(cfg ServiceConfig) (string, error) {
-	hosts, err := cloud.Lookup(cfg.Cloud)
-	if err != nil {
-		return "", fmt.Errorf("Cloud: %w", err)
-	}
-	if cfg.Authority != "" {
-		if err := cloud.CheckURL("Authority", cfg.Authority); err != nil {
-			return "", err
-		}
-		hosts.Authority = cfg.Authority
-	}
-	if cfg.TenantID == "" {
-		return "", nil
+	hosts, err := cloud.Resolve(cfg.Cloud, cfg.Authority, cfg.TenantID)
+	if err != nil || cfg.TenantID == "" {
+		return "", err
 	}
 	return hosts.TokenURL(cfg.TenantID), nil
 }

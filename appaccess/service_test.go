@@ -25,12 +25,31 @@ func TestNewServiceRefusesBadConfigurations(t *testing.T) {
 		"TenantID is required":                   {Store: db, Provisioner: newFakeEntra()},
 		`ServiceConfig.Cloud: cloud: unknown`:    {Store: db, Cloud: "mars"},
 		"ServiceConfig.Authority: must be":       {Store: db, Authority: "http://example.com"},
+		`Authority: path "/common" is not the t`: {Store: db, TenantID: "t", Authority: "https://login.example/common"},
+		"Authority: excludes Cloud":              {Store: db, Cloud: "public", Authority: "https://login.example"},
+		`but Cloud is "china"`:                   {Store: db, Cloud: "china", Authority: "https://login.microsoftonline.com"},
 		"HandoverTTL must not be negative":       {Store: db, HandoverTTL: -1},
 		"HandoverKeys: key 0: needs an ID":       {Store: db, HandoverKeys: []appaccess.HandoverKey{{ID: "k"}}},
 		`HandoverKeys: key 1: the ID "k" is tak`: {Store: db, HandoverKeys: []appaccess.HandoverKey{key, key}},
 	} {
 		_, err := appaccess.NewService(ctx, cfg)
 		require.ErrorContains(t, err, name)
+	}
+}
+
+// However the login host is written, developers are shown the same endpoint.
+func TestTokenURLOfEachSpellingOfTheAuthority(t *testing.T) {
+	t.Parallel()
+	for authority, base := range map[string]string{
+		"":                                  "https://login.microsoftonline.com",
+		"https://login.windows.net/":        "https://login.microsoftonline.com",
+		"https://login.example/":            "https://login.example",
+		"https://login.example/" + tenantID: "https://login.example",
+	} {
+		h := newHouse(t, func(cfg *appaccess.ServiceConfig) { cfg.Authority = authority }).withApp()
+		set, err := h.ApplicationSettings(ctx, boss, "billing")
+		require.NoError(t, err)
+		assert.Equal(t, base+"/"+tenantID+"/oauth2/v2.0/token", set.TokenURL, authority)
 	}
 }
 

@@ -27,7 +27,8 @@ import (
 )
 
 // Temporary is the path of a database that is gone once the store is closed.
-// An empty path is the same.
+// It has to be asked for by this name: an empty path, such as that of a variable
+// that is not set, is refused.
 const Temporary = ":memory:"
 
 // Store is a database file. All its methods are safe for concurrent use.
@@ -48,8 +49,12 @@ type Store struct {
 var _ appaccess.Store = (*Store)(nil)
 
 // Open opens the database file at path, and makes it (mode 0600, in an existing
-// directory) if there is none. The context bounds opening only.
+// directory) if there is none; for [Temporary] it makes one that Close removes.
+// The context bounds opening only.
 func Open(ctx context.Context, path string) (*Store, error) {
+	if path == "" {
+		return nil, errors.New("sqlite: the path is empty: it must name a file, or be sqlite.Temporary for a store that is gone once it is closed")
+	}
 	s := &Store{}
 	s.quit, s.stop = context.WithCancel(context.Background())
 	if err := s.open(ctx, path); err != nil {
@@ -60,7 +65,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, path string) error {
-	if path == "" || path == Temporary {
+	if path == Temporary {
 		dir, err := os.MkdirTemp("", "entragate-")
 		if err != nil {
 			return err

@@ -88,14 +88,12 @@ func TestFilesAreTheOwnersOnly(t *testing.T) {
 
 func TestTemporary(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	for _, path := range []string{"", sqlite.Temporary} {
-		a, b := open(t, path), open(t, path)
-		put(t, a, "a")
-		assert.True(t, has(t, a, "a"))
-		assert.False(t, has(t, b, "a"), "each is of its own")
-		require.NoError(t, a.Close())
-		require.NoError(t, b.Close())
-	}
+	a, b := open(t, sqlite.Temporary), open(t, sqlite.Temporary)
+	put(t, a, "a")
+	assert.True(t, has(t, a, "a"))
+	assert.False(t, has(t, b, "a"), "each is of its own")
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
@@ -115,6 +113,8 @@ func TestOpenRefuses(t *testing.T) {
 		_, err := sqlite.Open(t.Context(), path)
 		assert.ErrorContains(t, err, path)
 	}
+	_, err = sqlite.Open(t.Context(), "")
+	assert.ErrorContains(t, err, "sqlite.Temporary", "a path that nobody set keeps nothing by accident")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = sqlite.Open(ctx, filepath.Join(dir, "store.db"))

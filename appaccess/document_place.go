@@ -207,11 +207,11 @@ func (im *importer) verifySubscriptions() error {
 		}
 		if id := v.Scope.product(); err == nil && id != "" {
 			_, err = im.product(id)
-			err = unknownScope(id, err)
+			err = unknownRef("scope", KindProduct, id, err)
 		}
 		if id := v.Scope.api(); err == nil && id != "" {
 			_, err = im.api(id)
-			err = unknownScope(id, err)
+			err = unknownRef("scope", KindAPI, id, err)
 		}
 		if err != nil {
 			return within("subscription "+v.ID, err)
@@ -223,5 +223,5 @@ func (im *importer) verifySubscriptions() error {
 // ownerExists lets a blocked user go on owning what they own.
 func (im *importer) ownerExists(id string) error {
 	_, err := im.user(id)
-	return unknownRef("ownerId", id, err)
+	return unknownRef("ownerId", KindUser, id, err)
 }

@@ -241,7 +241,7 @@ func (s *Service) linkApplications(ctx context.Context, by Actor, productID stri
 		for _, id := range applicationIDs {
 			a, err := e.application(id)
 			if err != nil {
-				return unknownRef("applications", id, err)
+				return unknownRef("applications", KindApplication, id, err)
 			}
 			if err := link(e, &a, []string{productID}); err != nil {
 				return err

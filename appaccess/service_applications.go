@@ -106,7 +106,7 @@ func (l *look) grantable(productIDs []string) error {
 func (l *look) tokenProduct(id string) error {
 	p, err := l.product(id)
 	if err != nil {
-		return unknownRef("products", id, err)
+		return unknownRef("products", KindProduct, id, err)
 	}
 	if !p.Access.Token {
 		return &ConflictError{Field: "products", Reason: "application based access is off: switch OAuth 2.0 token access on first", Objects: []string{id}}
@@ -331,11 +331,22 @@ func (e *edit) dropApplication(a *ClientApplication) error {
 }
 
 // unknownRef is the error for a reference to an object that does not exist.
-func unknownRef(field, id string, err error) error {
+func unknownRef(field string, kind Kind, id string, err error) error {
 	if errors.Is(err, ErrNotFound) {
-		return &InvalidError{field, fmt.Sprintf("there is no %q", id)}
+		return &InvalidError{field, fmt.Sprintf("there is no %s %q", kind.words(), id)}
 	}
 	return err
+}
+
+// words is the kind for people.
+func (k Kind) words() string {
+	switch k {
+	case KindAPI:
+		return "API"
+	case KindApplication:
+		return "client application"
+	}
+	return string(k)
 }
 
 func ignoreNotFound(err error) error {

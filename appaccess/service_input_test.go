@@ -181,3 +181,32 @@ func TestSubscriptionStates(t *testing.T) {
 func asEither(err error, invalid **appaccess.InvalidError, conflict **appaccess.ConflictError) bool {
 	return errors.As(err, invalid) || errors.As(err, conflict)
 }
+
+// A well-formed ID that nobody has is told apart from one that cannot be one,
+// with the kind of what is not there.
+func TestUnknownReferencesAreNamed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t).withApp()
+	sub := func(owner string, scope appaccess.Scope) error {
+		return errOf(h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "S", OwnerID: owner, Scope: scope}))
+	}
+	app := func(owner, product string) error {
+		return errOf(h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "A", OwnerID: owner, Products: []string{product}}))
+	}
+	for want, err := range map[string]error{
+		`ownerId: there is no user "nobody"`:                        app("nobody", "starter"),
+		`ownerId: there is no user "nemo"`:                          sub("nemo", appaccess.AllAPIs),
+		`ownerId: must have 1 to 80 characters`:                     sub("No Body", appaccess.AllAPIs),
+		`scope: there is no product "nothing"`:                      sub("", appaccess.ProductScope("nothing")),
+		`scope: there is no API "nothing"`:                          sub("", appaccess.APIScope("nothing")),
+		`products: there is no product "nothing"`:                   app("ada", "nothing"),
+		`apis: there is no API "nothing"`:                           errOf(h.AssignAPIs(ctx, boss, "starter", []string{"nothing"})),
+		`applications: there is no client application "nothing"`:    h.GrantApplications(ctx, boss, "starter", []string{"nothing"}),
+		`application new.ownerId: there is no user "nobody"`:        errOf(h.Import(ctx, boss, parse(t, `{"version": 1, "applications": [{"id": "new", "name": "New", "ownerId": "nobody"}]}`), appaccess.ImportRequest{})),
+		`subscription new.scope: there is no API "nothing"`:         errOf(h.Import(ctx, boss, parse(t, `{"version": 1, "subscriptions": [{"id": "new", "name": "New", "scope": "/apis/nothing", "state": "active"}]}`), appaccess.ImportRequest{})),
+		`subscription other.scope: there is no product "something"`: errOf(h.Import(ctx, boss, parse(t, `{"version": 1, "subscriptions": [{"id": "other", "name": "New", "scope": "/products/something", "state": "active"}]}`), appaccess.ImportRequest{})),
+	} {
+		require.ErrorContains(t, err, want)
+		assert.Equal(t, 400, appaccess.Status(err), want)
+	}
+}

@@ -96,7 +96,7 @@ func (e *edit) begun(p *Product) (Product, bool, error) {
 func (l *look) knownAPIs(apiIDs []string) error {
 	for _, id := range apiIDs {
 		if _, err := l.api(id); err != nil {
-			return unknownRef("apis", id, err)
+			return unknownRef("apis", KindAPI, id, err)
 		}
 	}
 	return nil

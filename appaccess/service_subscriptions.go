@@ -159,7 +159,7 @@ func (e *edit) subscribable(v *Subscription) error {
 	}
 	if id := v.Scope.api(); id != "" {
 		_, err := e.api(id)
-		return unknownScope(id, err)
+		return unknownRef("scope", KindAPI, id, err)
 	}
 	if id := v.Scope.product(); id != "" {
 		return e.subscribableProduct(id)
@@ -189,7 +189,7 @@ func (e *edit) subscribableProduct(id string) error {
 		err = notFound(KindProduct, id)
 	}
 	if err != nil {
-		return unknownScope(id, err)
+		return unknownRef("scope", KindProduct, id, err)
 	}
 	if !p.Access.Key {
 		return &ConflictError{Field: "scope", Reason: "the product does not accept subscription keys: switch key access on first", Objects: []string{id}}
@@ -199,8 +199,6 @@ func (e *edit) subscribableProduct(id string) error {
 	}
 	return nil
 }
-
-func unknownScope(id string, err error) error { return unknownRef("scope", id, err) }
 
 // Subscriptions lists subscriptions, a developer's own or, for managers, all.
 func (s *Service) Subscriptions(ctx context.Context, by Actor, f SubscriptionFilter) (Page[Subscription], error) {

@@ -228,7 +228,7 @@ func (l *look) owner(id string) error {
 	u, err := l.user(id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return &InvalidError{"ownerId", "must be the ID of a user"}
+		return unknownRef("ownerId", KindUser, id, err)
 	case err == nil && u.State != UserActive:
 		return &ConflictError{Field: "ownerId", Reason: "the user is blocked: unblock them first", Objects: []string{id}}
 	}

@@ -22,7 +22,7 @@ import (
 // connection is a way to Graph.
 type connection struct {
 	directory *msgraph.Directory
-	authority string // without the tenant; empty: the cloud's
+	authority string // the login host
 }
 
 // connect makes the credential and the Directory. It sends nothing.
@@ -50,7 +50,7 @@ func connect(o options) (connection, error) {
 		return connection{}, err
 	}
 	directory, err := msgraph.New(msgraph.Config{Credential: credential, Cloud: o.cloud, GraphURL: o.graph, HTTPClient: client})
-	return connection{directory, authority}, err
+	return connection{directory, cloudHosts.Authority}, err
 }
 
 // withoutTenant takes the tenant off an authority's URL.

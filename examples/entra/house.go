@@ -49,7 +49,7 @@ func open(ctx context.Context, o options, document *appaccess.Document) (*house,
 	}
 	h.entra = &switchboard{Engine: engine}
 	h.service, err = appaccess.NewService(ctx, appaccess.ServiceConfig{
-		Store: h.store, Provisioner: h.entra, TenantID: who.TenantID, Cloud: o.cloud,
+		Store: h.store, Provisioner: h.entra, TenantID: who.TenantID,
 		Authority: withoutTenant(c.authority, who.TenantID),
 	})
 	if err != nil {

@@ -35,7 +35,8 @@ type CatalogConfig struct {
 	// told: 1 minute if zero; negative: last uses are not recorded.
 	UseInterval time.Duration
 
-	// Logger gets what an operator should know, at Warn. Nil logs nothing.
+	// Logger is told at Warn when the store is lost, and once a minute for as
+	// long as it is, and at Info when it is back. Nil logs nothing.
 	Logger *slog.Logger
 	// MeterProvider gets OpenTelemetry metrics; nil measures nothing.
 	MeterProvider metric.MeterProvider
@@ -89,7 +90,8 @@ type Catalog struct {
 	reload   chan struct{} // the snapshot is to be read again
 	feedStop atomic.Pointer[context.CancelFunc]
 
-	uses useLog
+	uses   useLog
+	outage outage
 
 	ctx     context.Context
 	stop    context.CancelFunc

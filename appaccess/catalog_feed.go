@@ -16,7 +16,7 @@ func (c *Catalog) follow(ctx context.Context) {
 		for change, err := range c.store.Changes(feed, Revision(c.applied.Load())) {
 			if err != nil {
 				if !errors.Is(err, context.Canceled) {
-					c.log.WarnContext(ctx, "the store's change feed was cut off", "error", err)
+					c.lost(ctx, "following its changes", err)
 				}
 				break
 			}
@@ -94,7 +94,7 @@ func (c *Catalog) reloadSnapshots(ctx context.Context) {
 			if err == nil || ctx.Err() != nil {
 				break
 			}
-			c.log.WarnContext(ctx, "products and APIs cannot be read", "error", err)
+			c.lost(ctx, "reading products and APIs", err)
 			_ = wait.For(ctx, pause)
 		}
 	}
@@ -136,16 +136,20 @@ func (c *Catalog) poll(ctx context.Context) {
 				if applied < answer && applied == before {
 					c.restartFeed() // there was something to tell, and it told nothing
 				}
+				if c.Staleness() > downAfter {
+					c.lost(ctx, "following its changes", errSilent)
+				}
 				before = applied
 				continue
 			}
 			c.fresh.Store(int64(asked.Sub(c.start)))
+			c.back(ctx)
 		}
 		asked = time.Now()
 		rev, err := c.askRevision(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				c.log.WarnContext(ctx, "the store gives no answer", "error", err, "staleness", c.Staleness())
+				c.lost(ctx, "asking for its revision", err)
 			}
 			asked = time.Time{}
 		}

@@ -30,6 +30,8 @@ type moodyStore struct {
 	silent    bool               // feeds yield nothing
 	forgetful bool               // feeds begin with a Reset
 	products  error              // of reading products
+	readOnly  error              // of updates
+	cutWith   error              // ends the feed, once
 	slow      time.Duration      // what that takes
 	cut       context.CancelFunc // ends the feed
 	leaving   func()             // called once by the next view that has read, before it returns
@@ -39,7 +41,7 @@ func (s *moodyStore) set(change func(*moodyStore)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(s)
-	if s.cut != nil && (s.fail != nil || s.hang != nil) {
+	if s.cut != nil && (s.fail != nil || s.hang != nil || s.cutWith != nil) {
 		s.cut()
 	}
 }
@@ -88,7 +90,11 @@ func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) 
 }
 
 func (s *moodyStore) Update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
-	if _, _, fail := s.mood(); fail != nil {
+	_, _, fail := s.mood()
+	s.mu.Lock()
+	fail = cmp.Or(fail, s.readOnly)
+	s.mu.Unlock()
+	if fail != nil {
 		return 0, fail
 	}
 	return s.Store.Update(ctx, fn)
@@ -143,6 +149,9 @@ func (s *moodyStore) Changes(ctx context.Context, after appaccess.Revision) iter
 				<-ctx.Done()
 				err = ctx.Err()
 			}
+			s.mu.Lock()
+			fail, s.cutWith = cmp.Or(fail, s.cutWith), nil
+			s.mu.Unlock()
 			if !yield(c, cmp.Or(fail, err)) || fail != nil {
 				return
 			}

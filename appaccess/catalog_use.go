@@ -28,6 +28,7 @@ type useLog struct {
 	mu       sync.Mutex
 	at       map[string]time.Time
 	dropped  atomic.Int64
+	logged   time.Time // when it was last logged that writing fails; of writeUses
 }
 
 // Used notes that a subscription was used. It never waits for the store: uses
@@ -80,7 +81,7 @@ func (c *Catalog) flushUses(ctx context.Context) {
 		}
 		if err := c.writeBatch(ctx, batch); err != nil {
 			c.uses.dropped.Add(int64(len(batch) + len(uses)))
-			c.log.WarnContext(ctx, "last uses of subscriptions cannot be written", "error", err)
+			c.cannotWrite(ctx, err)
 			return false
 		}
 		clear(batch)
@@ -94,6 +95,15 @@ func (c *Catalog) flushUses(ctx context.Context) {
 		}
 	}
 	write()
+}
+
+// cannotWrite logs, once a minute at most, what an outage does not explain:
+// a store that can be read and not written.
+func (c *Catalog) cannotWrite(ctx context.Context, err error) {
+	if now := time.Now(); !c.outage.lasts() && now.Sub(c.uses.logged) >= outageReminder {
+		c.uses.logged = now
+		c.log.WarnContext(ctx, "last uses of subscriptions cannot be written", "error", err)
+	}
 }
 
 func (c *Catalog) writeBatch(ctx context.Context, batch map[string]time.Time) error {

@@ -1,0 +1,92 @@
+package appaccess
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// What a Catalog logs of an outage: its beginning, a reminder now and then, and
+// its end. Whoever follows the store fails some times a second meanwhile.
+const (
+	outageReminder = time.Minute
+	outageSettled  = 10 * time.Second // without a failure: the outage is over
+)
+
+// outage is the time in which the store cannot be followed. The zero value:
+// nothing has failed.
+type outage struct {
+	mu     sync.Mutex
+	since  time.Time // first failure; zero: none
+	until  time.Time // first success after the last failure; zero: none yet
+	logged time.Time
+}
+
+// failed notes a failure and reports what is to be logged: nothing, or for how
+// long the outage has lasted, which is 0 when it begins.
+func (o *outage) failed(now time.Time) (lasts time.Duration, tell bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	first := o.since.IsZero()
+	if first {
+		o.since = now
+	}
+	o.until = time.Time{}
+	if !first && now.Sub(o.logged) < outageReminder {
+		return 0, false
+	}
+	o.logged = now
+	return now.Sub(o.since), true
+}
+
+// succeeded notes that all answers are current, and reports whether that ends
+// an outage, and how long it has lasted. A store that answers between two
+// failures, or whose feed alone fails, is not back.
+func (o *outage) succeeded(now time.Time) (lasted time.Duration, over bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		return 0, false
+	}
+	if o.until.IsZero() {
+		o.until = now
+	}
+	if now.Sub(o.until) < outageSettled {
+		return 0, false
+	}
+	lasted = o.until.Sub(o.since)
+	o.since = time.Time{}
+	return lasted, true
+}
+
+// lasts reports whether there is an outage now.
+func (o *outage) lasts() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.since.IsZero()
+}
+
+// lost logs, if it is time to, that the store cannot be followed. The handler
+// may be slow, so no lock is held.
+func (c *Catalog) lost(ctx context.Context, doing string, err error) {
+	lasts, tell := c.outage.failed(time.Now())
+	if !tell {
+		return
+	}
+	message := "the store is out of reach"
+	if lasts > 0 {
+		message = "the store is still out of reach"
+	}
+	c.log.WarnContext(ctx, message, "for", lasts.Round(time.Second), "while", doing, "error", err,
+		"staleness", c.Staleness().Round(time.Second), "staleFor", c.staleFor)
+}
+
+// back logs, once, that the store can be followed again.
+func (c *Catalog) back(ctx context.Context) {
+	if lasted, over := c.outage.succeeded(time.Now()); over {
+		c.log.InfoContext(ctx, "the store is back", "after", lasted.Round(time.Second))
+	}
+}
+
+var errSilent = errors.New("it does not tell what was changed")

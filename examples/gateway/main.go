@@ -36,6 +36,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := run(ctx, os.Getenv, log, nil); err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
@@ -69,14 +70,29 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger, list
 		listening(listener.Addr())
 	}
 	server := &http.Server{Handler: gateway, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-	go func() {
-		<-ctx.Done()
-		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = server.Shutdown(wait)
-	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	return serve(ctx, server, listener)
+}
+
+// grace is how long requests that are in flight may take once the service is to
+// stop: less than the 10 seconds after which Docker kills a container.
+const grace = 8 * time.Second
+
+// serve serves until the context ends, and returns when the requests that were
+// in flight then have their answers. Those that take longer than grace are cut
+// off, which is an error.
+func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended: // not by us
 		return err
+	case <-ctx.Done():
+	}
+	// Serve returns as soon as Shutdown begins: it is Shutdown to wait for.
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := server.Shutdown(wait); err != nil {
+		return errors.Join(fmt.Errorf("requests were cut off after %s: %w", grace, err), server.Close())
 	}
 	return nil
 }

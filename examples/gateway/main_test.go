@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -108,6 +109,84 @@ func TestRun(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- run(ctx, getenv, log, func(net.Addr) { stop() }) }()
 	assert.NoError(t, <-ended)
+}
+
+// A request that is in flight at the stop gets its answer before run closes
+// what it needs and returns.
+func TestStopLetsRequestsFinish(t *testing.T) {
+	t.Parallel()
+	begun, release := make(chan struct{}), make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(begun)
+		<-release
+		fmt.Fprint(w, "done")
+	}))
+	t.Cleanup(backend.Close)
+	file := filepath.Join(t.TempDir(), "x.db")
+	key := shop(t, file, backend.URL)
+	env := map[string]string{
+		"ENTRAGATE_DB": file, "ADDR": "127.0.0.1:0", "AZURE_AUTHORITY_HOST": "http://127.0.0.1:1", "AZURE_TENANT_ID": entratest.DefaultTenantID,
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	addr := make(chan string, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, func(k string) string { return env[k] }, slog.New(slog.DiscardHandler), func(a net.Addr) { addr <- a.String() })
+	}()
+	gateway := <-addr
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	answer := make(chan string, 1)
+	go func() {
+		r, err := http.NewRequest(http.MethodGet, "http://"+gateway+"/orders", nil)
+		assert.NoError(t, err)
+		r.Header.Set("Ocp-Apim-Subscription-Key", key)
+		resp, err := client.Do(r)
+		if !assert.NoError(t, err) {
+			answer <- ""
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		answer <- string(body)
+	}()
+	<-begun
+	stop()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", gateway)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, 20*time.Second, 10*time.Millisecond, "nothing new is taken")
+	select { // what must not come has to be given some time
+	case err := <-ended:
+		t.Errorf("run returned while a request was in flight: %v", err)
+		ended <- err
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(release)
+	assert.Equal(t, "done", <-answer)
+	assert.NoError(t, <-ended)
+}
+
+// shop is a store with the API /orders in a product, and a key for it.
+func shop(t *testing.T, file, serviceURL string) (key string) {
+	t.Helper()
+	ctx, manager := t.Context(), appaccess.Manager("test")
+	store, err := sqlite.Open(ctx, file)
+	require.NoError(t, err)
+	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store})
+	require.NoError(t, err)
+	_, err = service.CreateAPI(ctx, manager, appaccess.APIRequest{ID: "orders", Name: "Orders", Path: "/orders", ServiceURL: serviceURL})
+	require.NoError(t, err)
+	_, err = service.CreateProduct(ctx, manager, appaccess.ProductRequest{ID: "shop", Name: "Shop", Access: appaccess.Access{Key: true}, APIs: []string{"orders"}, Published: true})
+	require.NoError(t, err)
+	issued, err := service.CreateSubscription(ctx, manager, appaccess.SubscriptionRequest{ID: "sub", Name: "Sub", Scope: appaccess.ProductScope("shop")})
+	require.NoError(t, err)
+	require.NoError(t, store.Close())
+	return issued.Primary.Reveal()
 }
 
 // The API hears of its caller from the gateway only, however a caller spells

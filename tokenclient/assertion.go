@@ -33,8 +33,9 @@ func AssertionFile(path string) Credential {
 
 // AssertionFunc is a federated assertion, a JWT of an issuer that the client
 // application trusts (RFC 7523), from wherever f gets it. f is called for each
-// fetch and must heed its context, which ends with Config.Timeout. Its error
-// must not hold the assertion.
+// fetch, so by several goroutines at once if there are several scopes, and must
+// heed its context, which ends with Config.Timeout. Its error must not hold the
+// assertion.
 func AssertionFunc(f func(context.Context) (string, error)) Credential {
 	if f == nil {
 		return Credential{}

@@ -3,6 +3,7 @@ package tokenclient
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -18,12 +19,15 @@ type Refusal struct {
 	Code string
 	// Description is the API's text, shortened, on one line.
 	Description string
-	// Scope is what the API asks for, if it says so.
+	// Scope is what to ask the token endpoint for, if the API says so: see
+	// [Client.Source]. Behind a gate whose route belongs to several products
+	// there is one for each, with spaces in between, and any one will do.
 	Scope string
 }
 
 // CheckResponse returns a [*Refusal] if resp is a 401 or 403, and nil
-// otherwise. It reads headers only and leaves the body to the caller.
+// otherwise. It reads headers only and leaves the body, which has to be closed,
+// to the caller. A nil error is no success: other statuses are not looked at.
 func CheckResponse(resp *http.Response) error {
 	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
 		return nil
@@ -40,7 +44,7 @@ func CheckResponse(resp *http.Response) error {
 	return r
 }
 
-// Error says what the API said and what it means.
+// Error says on one line what the API said, what it means and what to do.
 func (r *Refusal) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "tokenclient: the API refused the request: status %d", r.StatusCode)
@@ -49,22 +53,45 @@ func (r *Refusal) Error() string {
 			b.WriteString(": " + s)
 		}
 	}
-	if r.Scope != "" {
-		fmt.Fprintf(&b, " (scope %s)", r.Scope)
-	}
 	return b.String()
 }
 
 func (r *Refusal) meaning() string {
+	scope := r.scopes()
 	switch {
+	case r.Code == "insufficient_scope" && scope != "":
+		return "the token does not grant this here: ask for " + scope +
+			"; if Entra refuses that, or the token is for it already, ask the API's manager for access"
 	case r.Code == "insufficient_scope":
-		return "the token is valid but does not grant this: ask the API's manager for the product"
+		return "the token is valid but does not grant this: ask the API's manager for access"
+	case r.Code == "invalid_token" && scope != "":
+		return "the token was not accepted: it may be for another API or tenant; this one takes tokens for " + scope
 	case r.Code == "invalid_token":
 		return "the token was not accepted: it may be for another API or tenant"
+	case r.StatusCode == http.StatusUnauthorized && r.Code == "" && scope != "":
+		return "no usable credential was sent: ask for a token for " + scope
 	case r.StatusCode == http.StatusUnauthorized && r.Code == "":
 		return "no usable credential was sent"
+	case scope != "":
+		return "it takes tokens for " + scope
 	}
 	return ""
+}
+
+// scopes is r.Scope in words. Entra's scopes are one for each product and so
+// stand for a choice; elsewhere they are asked for together (RFC 6749, 3.3).
+func (r *Refusal) scopes() string {
+	if r.Scope == "" {
+		return ""
+	}
+	each := strings.Fields(r.Scope)
+	for i, scope := range each {
+		if len(each) == 1 || !strings.HasSuffix(scope, "/.default") {
+			return fmt.Sprintf("scope %q", r.Scope)
+		}
+		each[i] = strconv.Quote(scope)
+	}
+	return "one of the scopes " + strings.Join(each, ", ")
 }
 
 // challenge is one challenge of RFC 9110 section 11.6.1. Names are in lower case.

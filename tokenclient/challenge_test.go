@@ -46,9 +46,23 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, tt.want, got)
 		})
 	}
-	text := (&tokenclient.Refusal{StatusCode: 403, Code: "insufficient_scope", Scope: "api://x/.default"}).Error()
-	assert.Contains(t, text, "ask the API's manager")
-	assert.Contains(t, text, "api://x/.default")
+}
+
+// The text says what to do next: which scope to ask for, if the API tells.
+func TestRefusalSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	const one, two = "api://x/.default", "api://y/.default"
+	for want, r := range map[string]tokenclient.Refusal{
+		`does not grant this here: ask for scope "` + one + `"; if Entra refuses that`:    {StatusCode: 403, Code: "insufficient_scope", Scope: one},
+		`ask for one of the scopes "` + one + `", "` + two + `"; if`:                      {StatusCode: 403, Code: "insufficient_scope", Scope: one + " " + two},
+		`ask for scope "read write"; if`:                                                  {StatusCode: 403, Code: "insufficient_scope", Scope: "read write"},
+		"does not grant this: ask the API's manager for access":                           {StatusCode: 403, Code: "insufficient_scope"},
+		`another API or tenant; this one takes tokens for scope "` + one + `"`:            {StatusCode: 401, Code: "invalid_token", Scope: one},
+		`no usable credential was sent: ask for a token for scope "` + one + `"`:          {StatusCode: 401, Scope: one},
+		`status 403: RoleMissing: it takes tokens for one of the scopes "` + one + `", "`: {StatusCode: 403, Description: "RoleMissing", Scope: one + " " + two},
+	} {
+		assert.Contains(t, r.Error(), want)
+	}
 }
 
 // Whatever a server sends, reading it ends, stays bounded and on one line; and

@@ -21,9 +21,10 @@ import (
 	"github.com/entragate/entragate/internal/wait"
 )
 
-// Limits and defaults that a Config may change.
 const (
-	DefaultTimeout   = 10 * time.Second
+	// DefaultTimeout is the Config.Timeout of a Config without one.
+	DefaultTimeout = 10 * time.Second
+	// DefaultMaxScopes is the Config.MaxScopes of a Config without one.
 	DefaultMaxScopes = 64
 )
 
@@ -41,7 +42,9 @@ type Config struct {
 	// TenantID is the Entra tenant: its GUID or a verified domain. "common",
 	// "organizations" and "consumers" have no client credentials and are refused.
 	TenantID string
-	// ClientID is the client application's ID.
+	// ClientID is the client application. For Entra that is its application
+	// (client) ID, a GUID: neither its name nor its object ID. With TokenURL it
+	// is whatever that server calls it.
 	ClientID string
 	// Credential proves that it is that client. It is asked again for each
 	// fetch, so a file or function may rotate it at any time.
@@ -54,8 +57,11 @@ type Config struct {
 
 	// Cloud is "public" (the default), "usgov", "usgov-dod" or "china".
 	Cloud string
-	// Authority replaces the cloud's login host, such as
-	// https://login.contoso.com, with or without the tenant as its path.
+	// Authority, if not empty, is the login host, such as
+	// https://login.contoso.com, with or without the tenant as its path; https,
+	// or http for loopback hosts. A host of one of the clouds is the same as its
+	// name in Cloud; any other excludes Cloud. It takes AZURE_AUTHORITY_HOST as
+	// it stands.
 	Authority string
 	// TokenURL is the token endpoint outright, for any OAuth 2.0 server. It
 	// excludes TenantID, Cloud and Authority.
@@ -90,12 +96,12 @@ type Config struct {
 	// means a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	// Logger gets one record for each fetch: Info when it worked, Warn when it
-	// did not. Never a secret or token. nil means none.
+	// Logger gets one record for each request to the token endpoint: Info when
+	// it gave a token, Warn when it did not. Never a secret or token. nil means
+	// none. See the package's part on telemetry.
 	Logger *slog.Logger
-	// MeterProvider gets the measurements tokenclient.fetches,
-	// tokenclient.fetch.duration and tokenclient.token.age. nil means none, at
-	// no cost.
+	// MeterProvider gets the measurements that the package's part on telemetry
+	// lists. nil means none, at no cost.
 	MeterProvider metric.MeterProvider
 	// OnExpiring is called after a fetch whose credential ends within 30 days,
 	// at most once a day for each credential, as far as the end is known: see
@@ -217,6 +223,9 @@ func configure(cfg Config) (*Client, error) {
 	if c.tokenURL, c.entra, err = endpoint(cfg); err != nil {
 		return nil, err
 	}
+	if c.entra && !guid.MatchString(cfg.ClientID) { // not shown: it may be the secret, in the wrong field
+		return nil, errors.New("ClientID: must be the application (client) ID that Entra shows, a GUID; a name will not do")
+	}
 	if c.params, err = checkParams(cfg.Params); err != nil {
 		return nil, err
 	}
@@ -277,6 +286,8 @@ func (c *Client) addCredentials(cfg Config) error {
 	return nil
 }
 
+var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
 var tenantForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
 
 // endpoint finds the token endpoint and whether it is Entra's.
@@ -300,20 +311,10 @@ func endpoint(cfg Config) (tokenURL string, entra bool, err error) {
 	if !tenantForm.MatchString(cfg.TenantID) {
 		return "", false, fmt.Errorf("TenantID: %q is neither a GUID nor a domain name", cfg.TenantID)
 	}
-	hosts, err := cloud.Lookup(cfg.Cloud)
+	hosts, err := cloud.Resolve(cfg.Cloud, cfg.Authority, cfg.TenantID)
 	if err != nil {
-		return "", false, inField("Cloud", err)
-	}
-	if cfg.Authority == "" {
-		return hosts.TokenURL(cfg.TenantID), true, nil
-	}
-	if cfg.Cloud != "" {
-		return "", false, inField("Authority", errors.New("excludes Cloud"))
-	}
-	if err := cloud.CheckURL("Authority", cfg.Authority); err != nil {
 		return "", false, err
 	}
-	hosts.Authority = strings.TrimSuffix(strings.TrimRight(cfg.Authority, "/"), "/"+cfg.TenantID)
 	return hosts.TokenURL(cfg.TenantID), true, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,10 +33,14 @@ func TestBadConfig(t *testing.T) {
 		"TenantID: required":              func(c *tokenclient.Config) { c.TenantID = "" },
 		`TenantID: "common"`:              func(c *tokenclient.Config) { c.TenantID = "common" },
 		`TenantID: "a/b"`:                 func(c *tokenclient.Config) { c.TenantID = "a/b" },
+		"ClientID: must be the appl":      func(c *tokenclient.Config) { c.ClientID = "order-sync" },
+		"a GUID; a name will not do":      func(c *tokenclient.Config) { c.ClientID = password }, // into the wrong field
 		`TenantID: ".."`:                  func(c *tokenclient.Config) { c.TenantID = ".." },
 		`Cloud: cloud: unknown`:           func(c *tokenclient.Config) { c.Cloud = "mars" },
 		"Authority: must be https":        func(c *tokenclient.Config) { c.Authority = "http://login.contoso.com" },
 		"Authority: excludes Cloud":       func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://x", "china" },
+		`but Cloud is "china"`:            func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://login.microsoftonline.com", "china" },
+		`Authority: path "/other" is not`: func(c *tokenclient.Config) { c.Authority = "https://x/other" },
 		"TokenURL: excludes":              func(c *tokenclient.Config) { c.TokenURL = "https://x/token" },
 		"TokenURL: must not carry a frag": func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "https://x/token?a#b" },
 		"TokenURL: must be https":         func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "http://x/token" },
@@ -63,6 +68,7 @@ func TestTokenEndpoints(t *testing.T) {
 		"https://login.partner.microsoftonline.cn/" + tenant + "/oauth2/v2.0/token": {TenantID: tenant, Cloud: "china"},
 		"https://login.contoso.com/" + tenant + "/oauth2/v2.0/token":                {TenantID: tenant, Authority: "https://login.contoso.com/"},
 		"https://login.fabrikam.com/" + tenant + "/oauth2/v2.0/token":               {TenantID: tenant, Authority: "https://login.fabrikam.com/" + tenant + "/"},
+		"https://login.contoso.net/" + tenant + "/oauth2/v2.0/token":                {TenantID: tenant, Authority: "https://login.contoso.net/" + strings.ToUpper(tenant) + "/v2.0"},
 		"https://other/token":     {TokenURL: "https://other/token"},
 		"https://other/token?p=x": {TokenURL: "https://other/token?p=x"},
 	} {
@@ -78,6 +84,16 @@ func TestTokenEndpoints(t *testing.T) {
 		assert.Equal(t, want, got)
 		require.NoError(t, c.Close())
 	}
+}
+
+// What another server calls its clients is its own affair.
+func TestAnyClientIDWithATokenURL(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, nil)
+	mustToken(t, newClient(t, e, nil, func(cfg *tokenclient.Config) {
+		cfg.TenantID, cfg.Authority, cfg.TokenURL, cfg.ClientID = "", "", e.URL, "order-sync"
+	}).Source(scope))
+	assert.Equal(t, "order-sync", e.form(1).Get("client_id"))
 }
 
 // Close leaves no connection of our own behind.
@@ -168,8 +184,16 @@ func TestLog(t *testing.T) {
 	mustFail(t, s)
 	clk.advance(time.Minute)
 	mustToken(t, s)
-	for _, part := range []string{"level=WARN", "error.aadsts=7000215", "error.correlation_id=2c", "level=INFO", "token.scope=" + scope} {
-		assert.Contains(t, log.String(), part)
+	records := strings.Split(strings.TrimSpace(log.String()), "\n")
+	require.Len(t, records, 2)
+	common := []string{"client_id=" + clientID + " ", "credential=secret ", "took="}
+	for i, parts := range [][]string{
+		{"level=WARN", `msg="no token"`, "error.aadsts=7000215", "error.correlation_id=2c", "error.scope=" + scope},
+		{"level=INFO", `msg="token fetched"`, "token.scope=" + scope, "token.expires=", "refresh_in="},
+	} {
+		for _, part := range append(parts, common...) {
+			assert.Contains(t, records[i], part)
+		}
 	}
 	assert.NotContains(t, log.String(), password)
 	assert.NotContains(t, log.String(), "token-2")
@@ -214,21 +238,28 @@ func TestMetrics(t *testing.T) {
 		case metricdata.Histogram[float64]:
 			for _, p := range data.DataPoints {
 				got[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Count
+				assert.Equal(t, 0.005, p.Bounds[0], "seconds, not milliseconds")
 			}
 		}
 	}
+	of := func(outcome string) string {
+		if outcome != "" {
+			outcome = "entragate.outcome=" + outcome + ","
+		}
+		return "entragate.client_id=" + clientID + "," + outcome + "entragate.scope=" + scope
+	}
 	assert.Equal(t, map[string]any{
-		"tokenclient.fetches aadsts=7000215,outcome=invalid_client,scope=" + scope: int64(1),
-		"tokenclient.fetches outcome=400,scope=" + scope:                           int64(1),
-		"tokenclient.fetches outcome=ok,scope=" + scope:                            int64(1),
-		"tokenclient.fetch.duration outcome=invalid_client,scope=" + scope:         uint64(1),
-		"tokenclient.fetch.duration outcome=400,scope=" + scope:                    uint64(1),
-		"tokenclient.fetch.duration outcome=ok,scope=" + scope:                     uint64(1),
-		"tokenclient.token.age scope=" + scope:                                     90.0,
+		"entragate.tokenclient.fetches entragate.aadsts=7000215," + of("invalid_client"): int64(1),
+		"entragate.tokenclient.fetches " + of("400"):                                     int64(1),
+		"entragate.tokenclient.fetches " + of("ok"):                                      int64(1),
+		"entragate.tokenclient.fetch.duration " + of("invalid_client"):                   uint64(1),
+		"entragate.tokenclient.fetch.duration " + of("400"):                              uint64(1),
+		"entragate.tokenclient.fetch.duration " + of("ok"):                               uint64(1),
+		"entragate.tokenclient.token.age " + of(""):                                      90.0,
 	}, got)
 	require.NoError(t, c.Close())
 	for _, m := range collect(t, reader) {
-		assert.NotEqual(t, "tokenclient.token.age", m.Name, "a closed client reports no age")
+		assert.NotEqual(t, "entragate.tokenclient.token.age", m.Name, "a closed client reports no age")
 	}
 }
 

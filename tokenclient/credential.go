@@ -154,9 +154,10 @@ func SecretFile(path string) Credential {
 }
 
 // SecretFunc is a client secret from wherever f gets it, such as a vault. f is
-// called for each fetch, never concurrently for the same scope, and must heed
-// its context, which ends with Config.Timeout. Its error must not hold the
-// secret.
+// called for each fetch, so by several goroutines at once if there are several
+// scopes, and must heed its context, which ends with Config.Timeout. As a
+// [TransportConfig.SubscriptionKey] it is called for each request, with that
+// request's context. Its error must not hold the secret.
 func SecretFunc(f func(context.Context) (string, error)) Credential {
 	if f == nil {
 		return Credential{}

@@ -7,6 +7,8 @@
 //   - [Client.Source] gives the token source of one scope.
 //   - [Source.Client] gives an http.Client that sends the token to the hosts you
 //     name. [NewTransport] is the same with more choice.
+//     The http.Client has no timeout: set one.
+//   - [CheckResponse] makes an API's 401 or 403 readable.
 //   - [Source.Token] is for everything else; [Source.OAuth2] and [Source.PerRPC]
 //     fit it to golang.org/x/oauth2 and to gRPC.
 //
@@ -18,11 +20,14 @@
 // background and still gets the old token. All callers share one fetch, which
 // no caller's cancellation stops; each waits no longer than its own context.
 //
-// A failure makes the whole client pause, longer each time up to 30 seconds and
-// never shorter than Retry-After. While a valid token is there nobody notices.
-// When none is left the first two failures are waited out by callers whose
-// deadline allows it, and from then on every caller gets the same typed [Error]
-// at once, with one request to the endpoint for each pause.
+// A failure makes the whole client pause, or only the scope if nothing else is
+// wrong: longer each time up to 30 seconds and never shorter than Retry-After,
+// of which an hour at most counts. While a valid token is there nobody notices.
+// When none is left the first two failures that a retry may mend are waited out
+// by callers whose deadline allows it, unless the pause is longer than 2
+// seconds. From then on every caller gets the same typed [Error] at once, with
+// one request to the endpoint for each pause. Nothing is asked for before
+// somebody calls.
 //
 // # The clock
 //
@@ -46,6 +51,37 @@
 // simply wrong does no harm, except that certificate assertions carry the time.
 // A server that sends no expires_in is taken to mean five minutes. No token is
 // kept longer than 28 hours, the most that Entra issues.
+//
+// # Telemetry
+//
+// Config.Logger gets one record for each attempt at the token endpoint: two for
+// a fetch that tries the Fallback, none for a token that was kept. Each has the
+// keys client_id, credential (which one, never its value) and took (a duration).
+// Besides:
+//
+//   - Info "token fetched" has token.scope, token.expires (a time) and
+//     refresh_in (a duration), the age from which on the token is refreshed.
+//   - Warn "no token" has error.scope, error.retryable (a bool) and, as far as
+//     they are known, error.status, error.code, error.aadsts, error.description,
+//     error.correlation_id, error.retry_after (a duration), error.advice and
+//     error.cause: see [Error].
+//
+// Config.MeterProvider gets, under the instrumentation scope
+// github.com/entragate/entragate/tokenclient:
+//
+//   - entragate.tokenclient.fetches, a counter of these attempts, unit {request}.
+//   - entragate.tokenclient.fetch.duration, a histogram of the time that one
+//     takes together with reading the credential, unit s.
+//   - entragate.tokenclient.token.age, a gauge of the age of the token that is
+//     kept, unit s. A scope that never had one is absent, and so is a client
+//     after [Client.Close]. An age above the tokens' life, about an hour, means
+//     that nobody asks or that there are no new ones.
+//
+// All have the attributes entragate.client_id and entragate.scope. The first two
+// have entragate.outcome: ok, an OAuth 2.0 error code, the HTTP status where
+// there was no known code, credential if our own could not be read, or transport
+// if there was no answer. The first also has entragate.aadsts, Entra's number,
+// if it is one for which [Error] has advice.
 //
 // # What it does not do
 //

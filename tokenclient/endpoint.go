@@ -45,7 +45,7 @@ func (c *Client) fetch(ctx context.Context, scope string) (*snapshot, *Error) {
 			c.http.CloseIdleConnections()
 		}
 		snap, err = c.exchange(ctx, scope, c.credentials[index])
-		c.report(scope, snap, err, began)
+		c.report(scope, c.credentials[index].String(), snap, err, began)
 		if err == nil {
 			c.preferred.Store(int32(index))
 			c.credentials[index].warn(c)
@@ -213,10 +213,7 @@ func refusal(scope, id string, status int, header http.Header, body []byte, hidd
 		e.CorrelationID = oneLine(a.CorrelationID, hidden)
 	}
 	e.Retryable = retryableStatus(status) || e.Code == "temporarily_unavailable" || e.Code == "server_error"
-	e.Advice = advice[e.AADSTS]
-	if status >= 300 && status < 400 {
-		e.Advice = "the token endpoint redirects, which is not followed because the credential would go along: check the token URL"
-	}
+	e.Advice = e.advise()
 	return e
 }
 
@@ -294,18 +291,23 @@ func (c *Client) transportError(ctx context.Context, scope, id string, err error
 }
 
 // report tells log and metrics of one request.
-func (c *Client) report(scope string, snap *snapshot, err *Error, began time.Time) {
+func (c *Client) report(scope, credential string, snap *snapshot, err *Error, began time.Time) {
 	took := c.time().Sub(began)
-	c.meter.fetched(scope, err, took)
+	c.meter.fetched(c.clientID, scope, err, took)
 	if c.log == nil {
 		return
 	}
-	if err != nil {
-		c.log.LogAttrs(context.Background(), slog.LevelWarn, "no token", slog.Any("error", err), slog.Duration("took", took))
-		return
+	level, message := slog.LevelInfo, "token fetched"
+	attrs := []slog.Attr{
+		slog.String("client_id", c.clientID), slog.String("credential", credential), slog.Duration("took", took),
 	}
-	c.log.LogAttrs(context.Background(), slog.LevelInfo, "token fetched", slog.Any("token", snap.token),
-		slog.Duration("refresh_in", snap.refresh), slog.Duration("took", took))
+	if err != nil {
+		level, message = slog.LevelWarn, "no token"
+		attrs = append(attrs, slog.Any("error", err))
+	} else {
+		attrs = append(attrs, slog.Any("token", snap.token), slog.Duration("refresh_in", snap.refresh))
+	}
+	c.log.LogAttrs(context.Background(), level, message, attrs...)
 }
 
 // newUUID is a random UUID (RFC 9562 section 5.4).

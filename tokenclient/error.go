@@ -3,6 +3,7 @@ package tokenclient
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -27,13 +28,15 @@ type Error struct {
 	CorrelationID string
 	// TraceID is Entra's own number for the request, if it gave one.
 	TraceID string
-	// RetryAfter is how long the endpoint asked to wait, or 0.
+	// RetryAfter is how long the endpoint asked to wait, counted from its
+	// answer, or 0. Calls within that time get this error without a request.
 	RetryAfter time.Duration
 	// Retryable tells that the same request may work later without anybody
-	// changing anything. The client retries by itself at its own pace; a caller
-	// may answer 503 with Retry-After instead of 500.
+	// changing anything. Just call Token again: how often that asks the endpoint
+	// is the client's care. A service that cannot do without the token may answer
+	// 503 with Retry-After instead of 500.
 	Retryable bool
-	// Advice says in a sentence what to do, for the common mistakes.
+	// Advice says in a sentence what to do, for the common troubles.
 	Advice string
 	// Err is the cause, if there is one: a network error, the context's error,
 	// what a credential's function returned, [ErrClosed], [ErrScope].
@@ -49,6 +52,9 @@ func (e *Error) Error() string {
 	fmt.Fprintf(&b, "tokenclient: no token for %q", e.Scope)
 	if e.StatusCode != 0 {
 		fmt.Fprintf(&b, ": status %d", e.StatusCode)
+	}
+	if e.RetryAfter != 0 {
+		fmt.Fprintf(&b, ", asks to wait %v", e.RetryAfter)
 	}
 	if e.Code != "" {
 		fmt.Fprintf(&b, " %s", e.Code)
@@ -106,6 +112,24 @@ func (e *Error) forScope(scope string) *Error {
 	return &own
 }
 
+// advise is what to do about what the endpoint answered.
+func (e *Error) advise() string {
+	known := advice[e.AADSTS]
+	switch {
+	case e.StatusCode >= 300 && e.StatusCode < 400:
+		return "the token endpoint redirects, which is not followed because the credential would go along: check Authority or TokenURL"
+	case known != "":
+		return known
+	case e.StatusCode == http.StatusTooManyRequests:
+		return "too many requests for tokens: make one Client for each client application and keep it; the first call after the pause asks again"
+	case e.Retryable:
+		return "the token endpoint cannot serve at present: nothing to change here, the first call after a pause asks again"
+	case e.Code == "" && e.AADSTS == 0:
+		return "this is no answer of a token endpoint: check TenantID and Authority, or TokenURL"
+	}
+	return ""
+}
+
 // advice for Entra's numbers:
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes.
 var advice = map[int]string{
@@ -123,7 +147,7 @@ var advice = map[int]string{
 	1002012: "the scope is not valid: client credentials take the resource's identifier with /.default at its end",
 	50105:   "the client has not been granted this product: ask the API's manager",
 	501051:  "the client has not been granted this product: ask the API's manager",
-	90002:   "no such tenant: check TenantID and Cloud",
+	90002:   "no such tenant: check TenantID, Cloud and Authority",
 	50034:   "no such account in this tenant: check TenantID and ClientID",
 }
 

@@ -44,6 +44,7 @@ func ExampleNew_secretFile() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	httpClient.Timeout = 30 * time.Second // else a hung API is waited for without end
 	resp, err := httpClient.Get(api + "/echo")
 	if err != nil {
 		log.Fatal(err)

@@ -66,6 +66,7 @@ func TestOutage(t *testing.T) {
 	err := mustFail(t, s)
 	assert.Equal(t, http.StatusServiceUnavailable, err.StatusCode)
 	assert.True(t, err.Retryable)
+	assert.Contains(t, err.Advice, "nothing to change here")
 	assert.NotEmpty(t, err.CorrelationID, "the request can be found though it was not answered properly")
 	assert.Equal(t, 3, e.count(), "two pauses waited out")
 	for range 100 {
@@ -146,6 +147,8 @@ func TestRetryAfter(t *testing.T) {
 			c := newClient(t, e, clk, nil)
 			err := mustFail(t, c.Source(scope))
 			assert.Equal(t, tt.least, err.RetryAfter)
+			assert.Contains(t, err.Error(), "status 429, asks to wait "+tt.least.String())
+			assert.Contains(t, err.Advice, "one Client")
 			clk.advance(tt.least - 3*time.Second) // from two seconds before on callers wait
 			mustFail(t, c.Source(scope))
 			mustFail(t, c.Source("api://other/.default"))
@@ -229,6 +232,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"less than 1 s":   {body(`{"access_token":"t","token_type":"Bearer","expires_in":1e-9}`), "expires_in"},
 		"header splitter": {body(`{"access_token":"t\r\nX: y","token_type":"Bearer"}`), "characters"},
 		"huge":            {endless, "larger than"},
+		"page with 404":   {func(w http.ResponseWriter) { w.WriteHeader(404); _, _ = io.WriteString(w, "<html>") }, "check TenantID and Authority"},
+		"501":             {func(w http.ResponseWriter) { w.WriteHeader(501) }, "check TenantID and Authority"},
 		"redirect":        {func(w http.ResponseWriter) { w.Header().Set("Location", "/elsewhere"); w.WriteHeader(307) }, "redirects"},
 	} {
 		t.Run(name, func(t *testing.T) {

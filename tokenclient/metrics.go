@@ -9,6 +9,10 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
+// durations are the histogram's bounds in seconds, those of OpenTelemetry's
+// HTTP conventions: the SDK's own are made for milliseconds.
+var durations = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+
 // meter holds the instruments. A nil meter measures nothing.
 type meter struct {
 	fetches  metric.Int64Counter
@@ -22,22 +26,23 @@ func newMeter(provider metric.MeterProvider, c *Client) (*meter, error) {
 		out meter
 		err error
 	)
-	if out.fetches, err = m.Int64Counter("tokenclient.fetches", metric.WithUnit("{request}"),
-		metric.WithDescription("Requests to the token endpoint, by scope and outcome: ok, an OAuth error, a status or transport")); err != nil {
+	if out.fetches, err = m.Int64Counter("entragate.tokenclient.fetches", metric.WithUnit("{request}"),
+		metric.WithDescription("Requests to the token endpoint, by client, scope and outcome")); err != nil {
 		return nil, err
 	}
-	if out.duration, err = m.Float64Histogram("tokenclient.fetch.duration", metric.WithUnit("s"),
-		metric.WithDescription("Time of one request to the token endpoint")); err != nil {
+	if out.duration, err = m.Float64Histogram("entragate.tokenclient.fetch.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time of one request to the token endpoint"),
+		metric.WithExplicitBucketBoundaries(durations...)); err != nil {
 		return nil, err
 	}
-	age, err := m.Float64ObservableGauge("tokenclient.token.age", metric.WithUnit("s"),
-		metric.WithDescription("Age of the token that is kept, by scope"))
+	age, err := m.Float64ObservableGauge("entragate.tokenclient.token.age", metric.WithUnit("s"),
+		metric.WithDescription("Age of the token that is kept, by client and scope"))
 	if err != nil {
 		return nil, err
 	}
 	out.ages, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		c.observeAges(func(scope string, d time.Duration) {
-			o.ObserveFloat64(age, d.Seconds(), metric.WithAttributes(attribute.String("scope", scope)))
+			o.ObserveFloat64(age, d.Seconds(), metric.WithAttributes(of(c.clientID, scope)...))
 		})
 		return nil
 	}, age)
@@ -50,16 +55,22 @@ func (m *meter) close() {
 	}
 }
 
-func (m *meter) fetched(scope string, err *Error, took time.Duration) {
+func (m *meter) fetched(clientID, scope string, err *Error, took time.Duration) {
 	if m == nil {
 		return
 	}
-	attrs := []attribute.KeyValue{attribute.String("scope", scope), attribute.String("outcome", outcome(err))}
+	attrs := append(of(clientID, scope), attribute.String("entragate.outcome", outcome(err)))
+	m.duration.Record(context.Background(), took.Seconds(), metric.WithAttributes(attrs...))
 	if err != nil && advice[err.AADSTS] != "" { // known numbers only: attributes stay few
-		attrs = append(attrs, attribute.Int("aadsts", err.AADSTS))
+		attrs = append(attrs, attribute.Int("entragate.aadsts", err.AADSTS))
 	}
 	m.fetches.Add(context.Background(), 1, metric.WithAttributes(attrs...))
-	m.duration.Record(context.Background(), took.Seconds(), metric.WithAttributes(attrs[:2]...))
+}
+
+// of are the attributes of every measurement: two clients of one process may
+// have the same scope.
+func of(clientID, scope string) []attribute.KeyValue {
+	return []attribute.KeyValue{attribute.String("entragate.client_id", clientID), attribute.String("entragate.scope", scope)}
 }
 
 // outcome is one of few words: the codes that a server makes up itself do not

@@ -24,15 +24,15 @@ var ErrNotAllowed = errors.New("tokenclient: request not allowed")
 // TransportConfig says what a [Transport] sends and where to.
 type TransportConfig struct {
 	// Hosts that may get the credential, such as "api.contoso.com" or, for a
-	// port other than the scheme's own, "api.contoso.com:8443". At least one is
-	// required; there are no wildcards.
+	// port other than the scheme's own, "api.contoso.com:8443": without scheme
+	// and path. At least one is required; there are no wildcards.
 	Hosts []string
 	// Source gives the token. Exactly one of Source and SubscriptionKey is
 	// required.
 	Source *Source
 	// SubscriptionKey is sent in the header [SubscriptionKeyHeader] instead of
 	// a token. It is made with [Secret], [SecretEnv], [SecretFile] or
-	// [SecretFunc] and read again for each request.
+	// [SecretFunc] and read again for each request, also by several at once.
 	SubscriptionKey Credential
 	// Base makes the requests, nil for http.DefaultTransport.
 	Base http.RoundTripper
@@ -74,7 +74,7 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	for _, host := range cfg.Hosts {
 		u, err := url.Parse("https://" + host)
 		if err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "*/@") {
-			return nil, fmt.Errorf("tokenclient: Hosts: %q is not a host name with or without port", host)
+			return nil, fmt.Errorf("tokenclient: Hosts: %s", notAHost(host))
 		}
 		t.hosts[strings.ToLower(host)] = true
 	}
@@ -97,9 +97,42 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	return t, nil
 }
 
-// Client is an http.Client that sends the source's token to the named hosts and
-// no others; see [Transport]. It fails for a host name that is none and for a
-// scope that was refused.
+// notAHost says what is wrong with a host, and what was meant if that is plain.
+func notAHost(host string) string {
+	if strings.Contains(host, "@") { // not shown: there may be a password in front of it
+		return "must not carry user info: give a host name with or without port"
+	}
+	text := fmt.Sprintf("%q is not a host name with or without port", host)
+	_, rest, scheme := strings.Cut(host, "://")
+	if !scheme {
+		rest = host
+	}
+	bare, _, path := strings.Cut(rest, "/")
+	if bare == "" || strings.Contains(bare, "*") {
+		return text
+	}
+	switch {
+	case scheme && path:
+		text += ": leave out the scheme and the path"
+	case scheme:
+		text += ": leave out the scheme"
+	case path:
+		text += ": leave out the path"
+	default:
+		return text
+	}
+	return fmt.Sprintf("%s, as in %q", text, bare)
+}
+
+// Client is an http.Client that sends the source's token to the named hosts
+// ("api.contoso.com", see [TransportConfig]) and no others; see [Transport]. It
+// fails for a host name that is none and for a scope that was refused.
+//
+// Its Timeout is zero, as every http.Client's: a call whose context has no
+// deadline waits for a hung API without end. Set Timeout before the first call,
+// or give each request a context with a deadline. Either bounds the wait for a
+// token, too. There is no default because Timeout also counts the reading of
+// the body: it would cut off downloads and streams.
 func (s *Source) Client(hosts ...string) (*http.Client, error) {
 	t, err := NewTransport(TransportConfig{Hosts: hosts, Source: s})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -430,10 +431,12 @@ func TestBadTransportConfig(t *testing.T) {
 		want string
 	}{
 		"no hosts":       {tokenclient.TransportConfig{Source: s}, "Hosts"},
-		"URL":            {tokenclient.TransportConfig{Source: s, Hosts: []string{"https://api"}}, "Hosts"},
+		"URL":            {tokenclient.TransportConfig{Source: s, Hosts: []string{"https://api:8443"}}, `with or without port: leave out the scheme, as in "api:8443"`},
+		"URL with path":  {tokenclient.TransportConfig{Source: s, Hosts: []string{"https://api/"}}, `leave out the scheme and the path, as in "api"`},
+		"scheme alone":   {tokenclient.TransportConfig{Source: s, Hosts: []string{"https://"}}, `Hosts: "https://" is not`},
 		"wildcard":       {tokenclient.TransportConfig{Source: s, Hosts: []string{"*.api"}}, "Hosts"},
-		"path":           {tokenclient.TransportConfig{Source: s, Hosts: []string{"api/x"}}, "Hosts"},
-		"user":           {tokenclient.TransportConfig{Source: s, Hosts: []string{"u@api"}}, "Hosts"},
+		"path":           {tokenclient.TransportConfig{Source: s, Hosts: []string{"api/x"}}, `leave out the path, as in "api"`},
+		"user":           {tokenclient.TransportConfig{Source: s, Hosts: []string{"https://u:pw@api"}}, "Hosts: must not carry user info"},
 		"empty":          {tokenclient.TransportConfig{Source: s, Hosts: []string{""}}, "Hosts"},
 		"neither":        {tokenclient.TransportConfig{Hosts: []string{"api"}}, "Source"},
 		"refused scope":  {tokenclient.TransportConfig{Hosts: []string{"api"}, Source: newClient(t, newEndpoint(t, nil), nil, nil).Source("x")}, "/.default"},
@@ -442,10 +445,30 @@ func TestBadTransportConfig(t *testing.T) {
 		"no secret kind": {tokenclient.TransportConfig{Hosts: []string{"api"}, SubscriptionKey: tokenclient.GitHubAssertion("")}, "SubscriptionKey"},
 	} {
 		_, err := tokenclient.NewTransport(tt.cfg)
-		assert.ErrorContains(t, err, tt.want, name)
+		require.ErrorContains(t, err, tt.want, name)
+		assert.NotContains(t, err.Error(), "pw@", name)
 	}
 	_, err := s.Client()
 	assert.ErrorContains(t, err, "Hosts")
+}
+
+// The client has no timeout of its own; one that its caller sets bounds the wait
+// for a token as well as that for the API.
+func TestTimeoutOfTheClient(t *testing.T) {
+	t.Parallel()
+	hang := make(chan struct{})
+	slowLogin := newEndpoint(t, func(int, http.ResponseWriter, *http.Request) { <-hang })
+	a := newAPI(t, func(http.ResponseWriter, *http.Request) { <-hang })
+	defer close(hang)
+	for name, login := range map[string]*endpoint{"API hangs": newEndpoint(t, nil), "login hangs": slowLogin} {
+		c := httpClient(t, newClient(t, login, nil, nil).Source(scope), a.host())
+		assert.Zero(t, c.Timeout, name)
+		c.Timeout = 50 * time.Millisecond
+		_, err := c.Get(a.URL)
+		var late net.Error
+		require.ErrorAs(t, err, &late, name)
+		assert.True(t, late.Timeout(), name)
+	}
 }
 
 // The token's error reaches the caller of http.Client with its type.

@@ -28,7 +28,7 @@ func TestCaller(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("right\n"), 0o600))
 	good := map[string]string{
-		"AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "caller", "AZURE_AUTHORITY_HOST": server.URL + "/" + tenant,
+		"AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "5d3f9a52-1a5d-4e0b-9a51-2f7b7f3f4c11", "AZURE_AUTHORITY_HOST": server.URL + "/" + tenant,
 		"SCOPE": "api://x/.default", "AZURE_CLIENT_SECRET_FILE": secret,
 	}
 	for name, tt := range map[string]struct {
@@ -43,6 +43,8 @@ func TestCaller(t *testing.T) {
 		"wrong secret":  {args: []string{"-ca", ca, server.URL + "/echo"}, change: map[string]string{"AZURE_CLIENT_SECRET_FILE": "", "AZURE_CLIENT_SECRET": "wrong"}, err: "value, not its ID"},
 		"no secret":     {args: []string{"-ca", ca, server.URL + "/echo"}, change: map[string]string{"AZURE_CLIENT_SECRET_FILE": ""}, err: "Credential: required"},
 		"no tenant":     {args: []string{"-ca", ca, server.URL + "/echo"}, change: map[string]string{"AZURE_TENANT_ID": ""}, err: "TenantID: required"},
+		"a name":        {args: []string{"-ca", ca, server.URL + "/echo"}, change: map[string]string{"AZURE_CLIENT_ID": "order-sync"}, err: "ClientID: must be"},
+		"other tenant":  {args: []string{"-ca", ca, server.URL + "/echo"}, change: map[string]string{"AZURE_AUTHORITY_HOST": server.URL + "/common"}, err: "is not the tenant"},
 		"wrong scope":   {args: []string{"-ca", ca, server.URL + "/echo"}, change: map[string]string{"SCOPE": "x"}, err: "/.default"},
 		"untrusted":     {args: []string{server.URL + "/echo"}, err: "not trusted"},
 		"no CA file":    {args: []string{"-ca", secret + "x", server.URL}, err: "no such file"},

@@ -15,7 +15,7 @@ import (
 // refuse answers a request that does not pass.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d *decision) {
 	h := w.Header()
-	h["Cache-Control"] = noStore
+	h.Set("Cache-Control", "no-store")
 	if d.status == http.StatusUnauthorized || d.status == http.StatusForbidden || d.status == http.StatusBadRequest {
 		g.challenge(h, r, d)
 	}
@@ -23,18 +23,50 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d *decision) {
 		h.Set("Retry-After", strconv.Itoa(int(d.retryAfter()/time.Second)))
 	}
 	if g.cfg.Refuse != nil {
-		g.cfg.Refuse(w, r, d.public(g.cfg.Now(), g.cfg.ReportOnly))
+		own := &refusal{ResponseWriter: w, status: d.status}
+		g.cfg.Refuse(own, r, d.public(g.cfg.Now(), g.cfg.ReportOnly))
+		own.begin()
 		return
 	}
-	h["Content-Type"] = contentJSON
+	h.Set("Content-Type", "application/json")
 	w.WriteHeader(d.status)
 	_, _ = w.Write(bodies[answer{d.reason, d.status}])
 }
 
-var (
-	noStore     = []string{"no-store"}
-	contentJSON = []string{"application/json"}
-)
+// refusal is what Config.Refuse writes to. An answer that says no status has
+// that of the decision: net/http's own default would be 200.
+type refusal struct {
+	http.ResponseWriter
+	status int
+	begun  bool
+}
+
+func (w *refusal) begin() {
+	if !w.begun {
+		w.WriteHeader(w.status)
+	}
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *refusal) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *refusal) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// FlushError implements what [http.ResponseController] asks for.
+func (w *refusal) FlushError() error {
+	w.begin()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap gives [http.ResponseController] the rest.
+func (w *refusal) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 const (
 	keyMissing = "Access denied due to missing subscription key. Make sure to include subscription key when making requests to an API."
@@ -83,6 +115,8 @@ var bodies = func() map[answer][]byte {
 			all[answer{reason, status}] = text(status, message)
 		}
 	}
+	otherProduct := answer{TokenAudienceNotAllowed, http.StatusForbidden}
+	all[otherProduct] = text(otherProduct.status, "Access denied: the access token is for another product. Ask for one with the scope that the WWW-Authenticate header names.")
 	return all
 }()
 
@@ -104,9 +138,16 @@ func (g *Gate) challenge(h http.Header, r *http.Request, d *decision) {
 		h.Add("WWW-Authenticate", g.bearerChallenge(d))
 	}
 	if d.route.key && d.status == http.StatusUnauthorized {
-		realm := "https://" + r.Host + d.route.path
-		h.Add("WWW-Authenticate", `AzureApiManagementKey realm="`+quotable(realm)+`",name="`+g.cfg.KeyHeader+`",type="header"`)
+		h.Add("WWW-Authenticate", `AzureApiManagementKey realm="`+quotable(g.realm(r)+d.route.path)+`",name="`+g.cfg.KeyHeader+`",type="header"`)
 	}
+}
+
+// realm is the public address of the service, as far as it is known.
+func (g *Gate) realm(r *http.Request) string {
+	if g.cfg.Resource != "" {
+		return strings.TrimSuffix(g.cfg.Resource, "/")
+	}
+	return "https://" + r.Host
 }
 
 func (g *Gate) bearerChallenge(d *decision) string {
@@ -129,7 +170,7 @@ func (g *Gate) bearerChallenge(d *decision) string {
 		param("error_description", string(d.reason))
 	}
 	if d.status != http.StatusBadRequest {
-		param("scope", d.route.scopes)
+		param("scope", d.route.scopeFor(d.product))
 	}
 	param("resource_metadata", g.metadata)
 	return string(b)
@@ -158,19 +199,34 @@ func quotable(s string) string {
 
 const wellKnown = "/.well-known/oauth-protected-resource"
 
-// metadataURL is where the metadata of a resource is found (RFC 9728, 3.1).
+// metadataURL is where the metadata of a resource is found; empty without one.
 func metadataURL(resource string) string {
 	u, err := url.Parse(resource)
 	if err != nil || resource == "" {
 		return ""
 	}
-	return u.Scheme + "://" + u.Host + wellKnown + strings.TrimSuffix(u.EscapedPath(), "/")
+	return u.Scheme + "://" + u.Host + metadataPath(u)
+}
+
+func metadataPath(resource *url.URL) string {
+	return wellKnown + strings.TrimSuffix(resource.EscapedPath(), "/")
+}
+
+// MetadataPath is where to mount [Gate.Metadata]:
+// /.well-known/oauth-protected-resource, followed by the path of
+// Config.Resource if that has one (RFC 9728, 3.1). A proxy in front of the
+// service that takes a prefix off its paths must route this one, too.
+func (g *Gate) MetadataPath() string {
+	u, err := url.Parse(g.cfg.Resource)
+	if err != nil {
+		return wellKnown
+	}
+	return metadataPath(u)
 }
 
 // Metadata serves the protected-resource metadata of RFC 9728: which tenants
 // issue tokens for this service and which scopes to ask for. Mount it, outside
-// the gate, at /.well-known/oauth-protected-resource, followed by the path of
-// Config.Resource if that has one. Without Config.Resource it answers 404.
+// the gate, at [Gate.MetadataPath]. Without Config.Resource it answers 404.
 func (g *Gate) Metadata() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := g.current()

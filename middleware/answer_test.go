@@ -118,7 +118,7 @@ func TestChallenges(t *testing.T) {
 	h := g.Wrap(echo)
 	const meta = `resource_metadata="https://api.example.com/.well-known/oauth-protected-resource/v1"`
 	scope := `scope="api://` + appID + `/.default"`
-	key := `AzureApiManagementKey realm="https://example.com/echo",name="Ocp-Apim-Subscription-Key",type="header"`
+	key := `AzureApiManagementKey realm="https://api.example.com/v1/echo",name="Ocp-Apim-Subscription-Key",type="header"`
 	assert.Equal(t, []string{"Bearer " + scope + "," + meta, key}, get(h, "/echo").Header().Values("WWW-Authenticate"))
 	assert.Equal(t, []string{`Bearer error="invalid_token",error_description="JwtInvalid",` + scope + "," + meta, key}, call(h, "x").Header().Values("WWW-Authenticate"))
 	assert.Equal(t, []string{`Bearer error="insufficient_scope",error_description="RoleMissing",` + scope + "," + meta},
@@ -126,7 +126,7 @@ func TestChallenges(t *testing.T) {
 	assert.Empty(t, get(h, "/nothing").Header().Values("WWW-Authenticate"))
 	r := request("/echo")
 	r.Host = "evil\"\r\n,x"
-	assert.Contains(t, do(h, r).Header().Values("WWW-Authenticate")[1], `realm="https://evil,x/echo"`)
+	assert.Contains(t, do(open(t, managed(newEntra(), newCatalog())).Wrap(echo), r).Header().Values("WWW-Authenticate")[1], `realm="https://evil,x/echo"`)
 	w := get(h, "/echo")
 	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
 	assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))

@@ -19,11 +19,12 @@ type decision struct {
 	cached     bool          // the token had been checked before
 	caller     caller        // of a genuine credential; without a product if that was refused
 	retry      time.Duration // of a 503
+	claimed    string        // client ID, as a token that was refused says
 }
 
 // decide holds a request's credentials against a route. A valid one passes
-// whatever the other is, unless there are two Authorization headers; of several failures the one that ranks highest is
-// answered.
+// whatever the other is, unless there are two Authorization headers; of several
+// failures the one that ranks highest is answered.
 func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, now time.Time) (d decision) {
 	d.route, d.credential = r, NoCredential
 	if c.none() {
@@ -59,9 +60,9 @@ func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, 
 func (g *Gate) anonymous(r *route) failure {
 	switch {
 	case r.token:
-		return unauthorized(TokenNotPresent, "Authorization", "absent", "Bearer and an access token")
+		return unauthorized(TokenNotPresent, "Authorization", absent, "Bearer and an access token")
 	case r.key:
-		return unauthorized(SubscriptionKeyNotFound, g.cfg.KeyHeader, "absent", "a subscription key")
+		return unauthorized(SubscriptionKeyNotFound, g.cfg.KeyHeader, absent, "a subscription key")
 	case !r.open || !g.cfg.InsecureAllowOpenProducts:
 		return forbidden(ProductOpen, "access of the product", "open", "a product that asks for a credential")
 	case !slices.ContainsFunc(r.products, func(p *product) bool { return !p.suspended }):
@@ -76,6 +77,9 @@ func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, n
 		return unauthorized(TokenNotPresent, "Authorization", "another scheme", "Bearer and an access token")
 	}
 	v, f := g.verifier.check(ctx, c.token, p, now)
+	if v.token != nil {
+		d.claimed = v.token.client()
+	}
 	if f.status == http.StatusServiceUnavailable {
 		d.retry = v.tenant.keys.retryAfter()
 		if hopeless := g.grants(ctx, v.token, p, r, nil); !hopeless.ok() && hopeless.status != f.status {
@@ -112,16 +116,25 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 			}
 			return f
 		}
-		if near > closest {
+		switch {
+		case near > closest:
 			closest, best = near, f
 			best.product = pr.id
+		case near == closest && f.reason == RoleMissing && f.reason == best.reason && len(best.want) < maxWant:
+			best.want += " or " + f.want
 		}
 	}
 	if closest <= 0 {
-		best = forbidden(TokenAudienceNotAllowed, "aud", clip(strings.Join(t.aud, " ")), r.audiences())
+		got := clip(strings.Join(t.aud, " "))
+		if other := p.audiences[t.aud[0]]; other != nil { // p knows it
+			got += " of product " + other.id
+		}
+		best = forbidden(TokenAudienceNotAllowed, "aud", got, r.audList)
 	}
 	return best
 }
+
+const maxWant = 200 // bytes, roughly
 
 // admits holds a token against one product; near says how far it got.
 func (pr *product) admits(t *token) (f failure, near int) {
@@ -133,28 +146,18 @@ func (pr *product) admits(t *token) (f failure, near int) {
 	case pr.suspended:
 		return forbidden(ProductSuspended, "product", pr.id+" is suspended", "not suspended"), 2
 	case pr.role == "":
-		return forbidden(RoleMissing, "roles", "", "the product has no role yet"), 3
+		return forbidden(RoleMissing, "role of product "+pr.id, absent, "one (it is not in Entra yet)"), 3
 	case !slices.Contains(t.roles, pr.role):
 		if slices.ContainsFunc(t.roles, func(s string) bool { return strings.EqualFold(s, pr.role) }) {
 			// Entra writes a role as it was defined: this one is none of its.
 			return unauthorized(TokenClaimValueNotAllowed, "roles", clip(strings.Join(t.roles, " ")), pr.role), 4
 		}
+		if len(t.roles) == 0 {
+			return forbidden(RoleMissing, "roles", absent, pr.role), 4
+		}
 		return forbidden(RoleMissing, "roles", clip(strings.Join(t.roles, " ")), pr.role), 4
 	}
 	return failure{}, 5
-}
-
-func (r *route) audiences() string {
-	var list []string
-	for _, p := range r.products {
-		if p.access.Token && p.audList != "" {
-			list = append(list, p.audList)
-		}
-	}
-	if len(list) == 0 {
-		return "no product of the route accepts tokens"
-	}
-	return strings.Join(list, " or ")
 }
 
 // client asks the catalog, once for all products, whether the token's client
@@ -163,7 +166,7 @@ func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appacce
 	if known == nil {
 		s, err := g.catalog.Client(ctx, t.client())
 		if err != nil {
-			return nil, unavailable(CatalogUnavailable, "client application")
+			return nil, unavailable(CatalogUnavailable, "client application", err)
 		}
 		known = &s
 	}
@@ -173,7 +176,11 @@ func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appacce
 		return known, f
 	}
 	if !known.Granted(pr.id) {
-		return known, forbidden(ClientNotGranted, "products of the client", clip(strings.Join(known.Products, " ")), pr.id)
+		got := "none"
+		if len(known.Products) > 0 {
+			got = clip(strings.Join(known.Products, " "))
+		}
+		return known, forbidden(ClientNotGranted, "products of the client", got, pr.id)
 	}
 	return known, failure{}
 }
@@ -187,13 +194,11 @@ func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time,
 		return unauthorized(SubscriptionKeyInvalid, "subscription key", "empty or too long", "a subscription key")
 	case !r.key:
 		return unauthorized(CredentialNotAccepted, "access of the product", "subscription key", "a token")
-	case !slices.ContainsFunc(r.products, func(p *product) bool { return p.access.Key && !p.suspended }):
-		return forbidden(ProductSuspended, "product", "suspended", "not suspended")
 	}
 	k, err := g.catalog.Key(ctx, appaccess.SumKey(c.key))
 	switch {
 	case err != nil:
-		return unavailable(CatalogUnavailable, "subscription")
+		return unavailable(CatalogUnavailable, "subscription", err)
 	case k.Refusal != appaccess.NotRefused:
 		f := unauthorized(SubscriptionKeyInvalid, "subscription key", string(k.Refusal), "a key of an active subscription")
 		f.refusal = k.Refusal

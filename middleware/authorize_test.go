@@ -30,7 +30,8 @@ func TestProductsOfOneAPI(t *testing.T) {
 		asked          int
 		got, want      string
 	}{
-		"key, its product suspended":       {keys, tokens, true, key, 403, middleware.ProductSuspended, "", "product", 0, "", ""},
+		"key, its product suspended":       {keys, tokens, true, key, 403, middleware.ProductSuspended, "starter", "product", 1, "", ""},
+		"wrong key, its product suspended": {keys, tokens, true, []string{keyHeader, "wrong"}, 401, middleware.SubscriptionKeyInvalid, "", "subscription key", 1, "", ""},
 		"key, the other suspended":         {tokens, keys, true, key, 200, middleware.Allowed, "other", "", 1, "", ""},
 		"key where only tokens pass":       {tokens, tokens, false, key, 401, middleware.CredentialNotAccepted, "", "access of the product", 0, "", ""},
 		"token, its product suspended":     {tokens, tokens, true, starter, 403, middleware.ProductSuspended, "starter", "product", 0, "", ""},
@@ -63,7 +64,7 @@ func TestAudienceOfAnotherRoute(t *testing.T) {
 	g := open(t, managed(newEntra(), c))
 	r := request("/echo/admin", "Authorization", "Bearer "+mint(t, claims(nil)))
 	d := g.Explain(r)
-	assert.Equal(t, []any{403, middleware.TokenAudienceNotAllowed, "aud", appID}, []any{d.Status, d.Reason, d.Detail.Field, d.Detail.Got})
+	assert.Equal(t, []any{403, middleware.TokenAudienceNotAllowed, "aud", appID + " of product starter"}, []any{d.Status, d.Reason, d.Detail.Field, d.Detail.Got})
 	assert.Contains(t, d.Detail.Want, otherApp)
 	assert.NotContains(t, d.Detail.Want, appID)
 	assert.NotContains(t, d.Detail.Want, "no product")

@@ -30,13 +30,13 @@ func (e *checked) is(sum *[32]byte, signed string) bool {
 	return e.sum == *sum && e.signed == signed
 }
 
-// newCache makes a cache of at least size tokens; nil for none.
+// newCache makes a cache of at most size tokens, but eight; nil for none.
 func newCache(size int) *cache {
 	if size <= 0 {
 		return nil
 	}
 	n := 1
-	for n*len(cacheSet{}) < size {
+	for 2*n*len(cacheSet{}) <= size {
 		n *= 2
 	}
 	return &cache{sets: make([]cacheSet, n)}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"go.opentelemetry.io/otel/metric"
 
@@ -26,12 +27,14 @@ type Config struct {
 	// Cloud is "public" (also if empty), "usgov", "usgov-dod" or "china".
 	Cloud string
 	// Authority replaces the cloud's host, for a tenant elsewhere or a local
-	// one: a base URL, https unless it is loopback. Keys are read from
+	// one: a base URL, https unless it is loopback, with or without the tenant
+	// where there is one. Keys are read from
 	// {Authority}/{tenant}/discovery/v2.0/keys and version 2 tokens are issued
-	// by {Authority}/{tenant}/v2.0.
+	// by {Authority}/{tenant}/v2.0. A login host of Microsoft's is the same as
+	// naming its Cloud.
 	Authority string
 	// STS replaces the base of version 1 issuers, {STS}/{tenant}/. If it is
-	// empty and Authority is not, version 1 tokens are refused.
+	// empty and Authority is none of Microsoft's, version 1 tokens are refused.
 	STS string
 
 	// Products are what static mode protects, APIs the paths that they group
@@ -64,23 +67,29 @@ type Config struct {
 	// RemoveCredentials keeps verified credentials, too, from the handler.
 	// Those that were not verified never reach it.
 	RemoveCredentials bool
-	// RedactKeyQuery takes the key out of the request's URL and RequestURI in
-	// place, so that an access log outside the gate does not see it either.
+	// RedactKeyQuery takes the key out of the URL, RequestURI and Form of the
+	// request that the gate is called with, so that an access log right outside
+	// the gate does not see it either. What copies the request in between (a
+	// timeout, a tracer, http.StripPrefix) keeps the key in its copy: put
+	// [Gate.HideKeys] outside of those.
 	RedactKeyQuery bool
 
 	// Resource is the public base URL of the service (RFC 9728). If set,
 	// challenges point at its metadata, which [Gate.Metadata] serves.
 	Resource string
 	// Refuse writes the answer to a refused request instead of the default
-	// body. Status, challenges and Retry-After are in the Decision and already
-	// in the header.
+	// body. Challenges and Retry-After are in the header already, and the status
+	// is that of the Decision unless the hook writes another.
 	Refuse func(http.ResponseWriter, *http.Request, Decision)
 	// Audit gets every decision. It is called before the handler, by many
-	// goroutines at once, and must not block.
+	// goroutines at once, and must not block. A panic of it is the request's.
 	Audit func(*http.Request, Decision)
-	// ReportOnly lets every request pass, untouched for the handler, and records what would
-	// have been refused. For moving a running service onto the gate: MUST NOT
-	// stay on.
+	// ReportOnly lets every request pass, untouched for the handler, and records
+	// what would have been refused: in the log at Info, in the metrics with
+	// entragate.report_only, and in [Gate.Usage]. No request waits for keys:
+	// while they are fetched it counts as [KeysUnavailable]. Handlers must expect
+	// that [PrincipalFrom] finds nobody. For moving a running service onto the
+	// gate: MUST NOT stay on.
 	ReportOnly bool
 	// InsecureAllowOpenProducts lets requests without any credential pass
 	// where every product of the route asks for none. MUST NOT be set where
@@ -88,7 +97,8 @@ type Config struct {
 	InsecureAllowOpenProducts bool
 
 	// CacheSize bounds the checked tokens that are remembered: 4096 if zero,
-	// none if negative. One takes about 3 KiB, at most 64 KiB.
+	// none if negative, at most 1,048,576. It is rounded down to a power of two,
+	// or up to 8. A token takes about 3 KiB, at most 64 KiB.
 	CacheSize int
 	// KeyInterval is the least time between two fetches of the signing keys
 	// that a token with an unknown key ID may cause: 5 minutes if zero, not
@@ -97,15 +107,17 @@ type Config struct {
 	// KeyWait bounds how long such a request waits for that fetch: 3 seconds
 	// if zero, not negative.
 	KeyWait time.Duration
-	// HTTPClient fetches the keys; nil uses one of the gate's own. Redirects
-	// to another origin are refused and answers bounded in either case.
+	// HTTPClient fetches the keys; nil uses http.DefaultTransport, which heeds
+	// HTTPS_PROXY. In either case a fetch takes 10 seconds at most, redirects to
+	// another origin are refused and answers are bounded.
 	HTTPClient *http.Client
 
-	// Logger gets refusals at Info (those without a credential at Debug), what
-	// an operator should look at, at Warn. Nil logs nothing. No credential is
-	// ever in a record.
+	// Logger gets refusals at Info (those without a credential at Debug, unless
+	// ReportOnly is set), and what an operator should look at, at Warn. Nil logs
+	// nothing. No credential is ever in a record. See the package's Telemetry.
 	Logger *slog.Logger
-	// MeterProvider gets OpenTelemetry metrics; nil measures nothing.
+	// MeterProvider gets OpenTelemetry metrics; nil measures nothing. See the
+	// package's Telemetry.
 	MeterProvider metric.MeterProvider
 	// SpanAttributes sets the decision on the span in the request's context.
 	SpanAttributes bool
@@ -120,12 +132,15 @@ type Product struct {
 	ID string
 	// Audiences are the aud values of its tokens, compared as they stand: the
 	// application (client) ID for version 2 tokens, that or an App ID URI for
-	// version 1. With at least one, the product accepts tokens.
+	// version 1. With at least one, the product accepts tokens. The case of a
+	// GUID does not matter.
 	Audiences []string
-	// Role is the app role that a token must carry. Required with Audiences.
+	// Role is the value of the app role that a token must carry, without a
+	// space. Required with Audiences.
 	Role string
-	// Scope is what a client asks the token endpoint for, for challenges. If
-	// empty it is made of the first audience: api://<appId>/.default.
+	// Scope is what a client asks the token endpoint for, for challenges: it
+	// ends with /.default. If empty it is made of the first audience:
+	// api://<appId>/.default.
 	Scope string
 	// Keys accepts subscription keys.
 	Keys bool
@@ -164,34 +179,23 @@ const (
 	maxKeyID     = 128
 	maxKeyBits   = 8192 // of a modulus
 	maxKeyInput  = 512  // of a subscription key
+
+	defaultScope = "/.default"
 )
 
 // check validates and fills in defaults. It returns the hosts of the cloud.
 func (c *Config) check() (cloud.Hosts, error) {
-	hosts, err := cloud.Lookup(c.Cloud)
+	hosts, err := cloud.Resolve(c.Cloud, c.Authority, c.Tenants...)
 	if err != nil {
-		return hosts, fmt.Errorf("Cloud: %w", err)
-	}
-	if hosts, err = c.hosts(hosts); err != nil {
 		return hosts, err
-	}
-	return hosts, errors.Join(c.checkTenants(), c.checkTokens(), c.checkKeys(), c.checkMode(), c.checkResource())
-}
-
-func (c *Config) hosts(h cloud.Hosts) (cloud.Hosts, error) {
-	if c.Authority != "" {
-		if err := cloud.CheckURL("Authority", c.Authority); err != nil {
-			return h, err
-		}
-		h.Authority, h.STS = strings.TrimSuffix(c.Authority, "/"), ""
 	}
 	if c.STS != "" {
 		if err := cloud.CheckURL("STS", c.STS); err != nil {
-			return h, err
+			return hosts, err
 		}
-		h.STS = strings.TrimSuffix(c.STS, "/")
+		hosts.STS = strings.TrimSuffix(c.STS, "/")
 	}
-	return h, nil
+	return hosts, errors.Join(c.checkTenants(), c.checkTokens(), c.checkKeys(), c.checkMode(), c.checkResource())
 }
 
 func (c *Config) checkTenants() error {
@@ -243,8 +247,8 @@ func (c *Config) checkKeys() error {
 		c.KeyHeader = "Ocp-Apim-Subscription-Key"
 	}
 	c.KeyHeader = http.CanonicalHeaderKey(c.KeyHeader)
-	if strings.ContainsFunc(c.KeyHeader, notToken) || c.KeyHeader == "Authorization" {
-		return fmt.Errorf("KeyHeader: %q cannot name a key's header", c.KeyHeader)
+	if strings.ContainsFunc(c.KeyHeader, notToken) || c.KeyHeader == "Authorization" || c.KeyHeader == "Host" {
+		return fmt.Errorf("KeyHeader: %q cannot name a key's header: letters, digits and -_.~ are allowed, Authorization and Host are not", c.KeyHeader)
 	}
 	switch c.KeyQuery {
 	case "":
@@ -266,6 +270,9 @@ func (c *Config) checkKeys() error {
 	}
 	c.KeyInterval = orDefault(c.KeyInterval, 5*time.Minute)
 	c.KeyWait = orDefault(c.KeyWait, 3*time.Second)
+	if c.ReportOnly {
+		c.KeyWait = 0
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -289,8 +296,8 @@ func (c *Config) checkStatic() error {
 	apis := map[string]bool{}
 	paths := map[string]string{}
 	for _, a := range c.APIs {
-		if a.ID == "" || apis[a.ID] {
-			return fmt.Errorf("APIs: ID %q is empty or named twice", a.ID)
+		if err := checkID(a.ID, apis); err != nil {
+			return fmt.Errorf("APIs: %w", err)
 		}
 		if err := checkAPIPath(a.Path); err != nil {
 			return fmt.Errorf("APIs: %s: Path: %w", a.ID, err)
@@ -301,10 +308,11 @@ func (c *Config) checkStatic() error {
 		apis[a.ID], paths[a.Path] = true, a.ID
 	}
 	products := map[string]bool{}
+	c.Products = slices.Clone(c.Products)
 	for i := range c.Products {
 		p := &c.Products[i]
-		if p.ID == "" || products[p.ID] {
-			return fmt.Errorf("Products: ID %q is empty or named twice", p.ID)
+		if err := checkID(p.ID, products); err != nil {
+			return fmt.Errorf("Products: %w", err)
 		}
 		products[p.ID] = true
 		if err := c.checkProduct(p, apis); err != nil {
@@ -314,15 +322,37 @@ func (c *Config) checkStatic() error {
 	return c.checkSubscriptions(products, apis)
 }
 
+func checkID(id string, used map[string]bool) error {
+	if id == "" {
+		return errors.New("ID: is missing")
+	}
+	if used[id] {
+		return fmt.Errorf("ID: %q is used twice", id)
+	}
+	return nil
+}
+
 func (c *Config) checkProduct(p *Product, apis map[string]bool) error {
-	for _, aud := range p.Audiences {
-		if strings.TrimSpace(aud) != aud || aud == "" {
-			return fmt.Errorf("Audiences: %q is empty or begins or ends with a space", aud)
+	p.Audiences = slices.Clone(p.Audiences)
+	for i, aud := range p.Audiences {
+		switch {
+		case aud == "":
+			return errors.New("Audiences: one is empty")
+		case strings.TrimSpace(aud) != aud:
+			return fmt.Errorf("Audiences: %q begins or ends with a space", aud)
+		case strings.HasSuffix(aud, defaultScope):
+			return fmt.Errorf("Audiences: %q is a scope: an audience is what stands before %s", aud, defaultScope)
+		case isGUID(aud):
+			p.Audiences[i] = strings.ToLower(aud) // as Entra writes it
 		}
 	}
 	switch {
-	case len(p.Audiences) > 0 && (p.Role == "" || strings.TrimSpace(p.Role) != p.Role):
-		return errors.New("Role: is needed with Audiences, without a space around it")
+	case len(p.Audiences) > 0 && p.Role == "":
+		return errors.New("Role: is needed with Audiences")
+	case strings.ContainsFunc(p.Role, unicode.IsSpace):
+		return fmt.Errorf("Role: %q has a space: it is the value of the app role, not its display name", p.Role)
+	case p.Scope != "" && (!strings.HasSuffix(p.Scope, defaultScope) || strings.ContainsFunc(p.Scope, notScope)):
+		return fmt.Errorf("Scope: %q must end with %s, without a space, a quote or a backslash: an application asks for no other", p.Scope, defaultScope)
 	case len(p.Audiences) == 0 && p.Role != "":
 		return errors.New("Audiences: at least one is needed with Role")
 	case len(p.Audiences) > 0 && len(c.Tenants) == 0:
@@ -339,20 +369,41 @@ func (c *Config) checkProduct(p *Product, apis map[string]bool) error {
 }
 
 func (c *Config) checkSubscriptions(products, apis map[string]bool) error {
-	seen := map[appaccess.KeySum]bool{{}: true}
+	seen := map[appaccess.KeySum]bool{}
 	for _, s := range c.Subscriptions {
 		product, ofProduct := strings.CutPrefix(string(s.Scope), "/products/")
 		api, ofAPI := strings.CutPrefix(string(s.Scope), "/apis/")
 		if s.Scope != appaccess.AllAPIs && (!ofProduct || !products[product]) && (!ofAPI || !apis[api]) {
 			return fmt.Errorf("Subscriptions: %s: Scope: %q names nothing of the configuration: allowed are /products/{id}, /apis/{id} and /apis", s.ID, s.Scope)
 		}
-		if seen[s.PrimarySum] || s.SecondarySum != (appaccess.KeySum{}) && seen[s.SecondarySum] || s.PrimarySum == s.SecondarySum {
-			return fmt.Errorf("Subscriptions: %s: PrimarySum or SecondarySum is missing or used twice", s.ID)
+		none := appaccess.KeySum{}
+		switch {
+		case s.PrimarySum == none:
+			return fmt.Errorf("Subscriptions: %s: PrimarySum: is missing", s.ID)
+		case seen[s.PrimarySum]:
+			return fmt.Errorf("Subscriptions: %s: PrimarySum: is that of another key, too", s.ID)
+		case s.SecondarySum != none && (seen[s.SecondarySum] || s.SecondarySum == s.PrimarySum):
+			return fmt.Errorf("Subscriptions: %s: SecondarySum: is that of another key, too", s.ID)
+		}
+		if !slices.Contains(states, s.State) {
+			return fmt.Errorf("Subscriptions: %s: State: %q: allowed are %s; only an active one gives access", s.ID, s.State, anyOf(statesForPeople))
 		}
 		seen[s.PrimarySum], seen[s.SecondarySum] = true, true
 	}
 	return nil
 }
+
+var states = []appaccess.SubscriptionState{
+	appaccess.SubscriptionActive, appaccess.SubscriptionSubmitted, appaccess.SubscriptionSuspended,
+	appaccess.SubscriptionRejected, appaccess.SubscriptionCancelled, appaccess.SubscriptionExpired,
+}
+
+var statesForPeople = func() (list []string) {
+	for _, s := range states {
+		list = append(list, string(s))
+	}
+	return list
+}()
 
 func (c *Config) checkResource() error {
 	if c.Resource == "" {

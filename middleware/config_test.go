@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func TestConfig(t *testing.T) {
 			c.Subscriptions = nil
 			for i := 0; i < len(keys); i += 2 {
 				c.Subscriptions = append(c.Subscriptions, appaccess.Subscription{
-					ID: "s" + keys[i], Scope: appaccess.AllAPIs, PrimarySum: sum(keys[i]), SecondarySum: sum(keys[i+1]),
+					ID: "s" + keys[i], Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimarySum: sum(keys[i]), SecondarySum: sum(keys[i+1]),
 				})
 			}
 		}
@@ -41,61 +42,76 @@ func TestConfig(t *testing.T) {
 		change func(*cfg)
 		field  string
 	}{
-		"no products":        {func(c *cfg) { c.Products = nil }, "Products"},
-		"no tenant":          {func(c *cfg) { c.Tenants = nil }, "Tenants"},
-		"tenant name":        {func(c *cfg) { c.Tenants = []string{"contoso.onmicrosoft.com"} }, "Tenants"},
-		"tenant wildcard":    {func(c *cfg) { c.Tenants = []string{"common"} }, "Tenants"},
-		"tenant twice":       {func(c *cfg) { c.Tenants = []string{tenantID, tenantID} }, "Tenants"},
-		"cloud":              {func(c *cfg) { c.Cloud = "mars" }, "Cloud"},
-		"authority":          {func(c *cfg) { c.Authority = "http://login.test" }, "Authority"},
-		"STS":                {func(c *cfg) { c.STS = "sts" }, "STS"},
-		"empty audience":     {func(c *cfg) { first(c).Audiences = []string{""} }, "Audiences"},
-		"no audience":        {func(c *cfg) { first(c).Audiences = nil }, "Audiences"},
-		"no role":            {func(c *cfg) { first(c).Role = "" }, "Role"},
-		"blank role":         {func(c *cfg) { first(c).Role = " " }, "Role"},
-		"open product":       {func(c *cfg) { *first(c) = middleware.Product{ID: "open"} }, "InsecureAllowOpenProducts"},
-		"product twice":      {func(c *cfg) { c.Products[1].ID = "starter" }, "Products"},
-		"product without ID": {func(c *cfg) { first(c).ID = "" }, "Products"},
-		"unknown API":        {func(c *cfg) { first(c).APIs = []string{"x"} }, "APIs"},
-		"API path":           {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "a"}} }, "Path"},
-		"API path dots":      {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/../b"}} }, "Path"},
-		"API path slash":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/"}} }, "Path"},
-		"API without ID":     {func(c *cfg) { c.APIs = []appaccess.API{{Path: "/a"}} }, "APIs"},
-		"API twice":          {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "a", Path: "/b"}} }, "APIs"},
-		"audience and space": {func(c *cfg) { first(c).Audiences = []string{"api://x "} }, "Audiences"},
-		"mode below":         {func(c *cfg) { c.AppOnly = -1 }, "AppOnly"},
-		"leeway just over":   {func(c *cfg) { c.Leeway = 5*time.Minute + 1 }, "Leeway"},
-		"cache just over":    {func(c *cfg) { c.CacheSize = 1<<20 + 1 }, "CacheSize"},
-		"API path twice":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "b", Path: "/a"}} }, "Path"},
-		"algorithm none":     {func(c *cfg) { c.Algorithms = []string{"none"} }, "Algorithms"},
-		"algorithm HMAC":     {func(c *cfg) { c.Algorithms = []string{"RS256", "HS256"} }, "Algorithms"},
-		"leeway":             {func(c *cfg) { c.Leeway = time.Hour }, "Leeway"},
-		"lifetime":           {func(c *cfg) { c.MaxLifetime = -1 }, "MaxLifetime"},
-		"mode":               {func(c *cfg) { c.AppOnly = 7 }, "AppOnly"},
-		"key header":         {func(c *cfg) { c.KeyHeader = "authorization" }, "KeyHeader"},
-		"key header text":    {func(c *cfg) { c.KeyHeader = "a b" }, "KeyHeader"},
-		"key query":          {func(c *cfg) { c.KeyQuery = "a=b" }, "KeyQuery"},
-		"cache":              {func(c *cfg) { c.CacheSize = 1 << 30 }, "CacheSize"},
-		"both modes":         {func(c *cfg) { c.Catalog = newCatalog() }, "Catalog"},
-		"key interval":       {func(c *cfg) { c.KeyInterval = -1 }, "KeyInterval"},
-		"key wait":           {func(c *cfg) { c.KeyWait = -1 }, "KeyWait"},
-		"resource text":      {func(c *cfg) { c.Resource = `https://a",x="b` }, "Resource"},
-		"resource":           {func(c *cfg) { c.Resource = "api" }, "Resource"},
-		"scope":              {sub(appaccess.Subscription{ID: "s", Scope: "/products/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope of no API":    {sub(appaccess.Subscription{ID: "s", Scope: "/apis/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope by kind":      {sub(appaccess.Subscription{ID: "s", Scope: "/apis/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope of users":     {sub(appaccess.Subscription{ID: "s", Scope: "/users/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope, no slash":    {sub(appaccess.Subscription{ID: "s", Scope: "products/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"no scope":           {sub(appaccess.Subscription{ID: "s", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"sum of two":         {subs("a", "b", "a", ""), "PrimarySum"},
-		"secondary of two":   {subs("a", "b", "c", "b"), "SecondarySum"},
-		"sum and secondary":  {subs("a", "b", "b", ""), "PrimarySum"},
-		"secondary and sum":  {subs("a", "", "b", "a"), "SecondarySum"},
-		"key header chars":   {func(c *cfg) { c.KeyHeader = "x@y" }, "KeyHeader"},
-		"key header colon":   {func(c *cfg) { c.KeyHeader = "x:" }, "KeyHeader"},
-		"key query chars":    {func(c *cfg) { c.KeyQuery = "a{" }, "KeyQuery"},
-		"no sum":             {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimarySum"},
-		"same sums":          {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: appaccess.SumKey("a"), SecondarySum: appaccess.SumKey("a")}), "PrimarySum"},
+		"no products":         {func(c *cfg) { c.Products = nil }, "Products"},
+		"no tenant":           {func(c *cfg) { c.Tenants = nil }, "Tenants"},
+		"tenant name":         {func(c *cfg) { c.Tenants = []string{"contoso.onmicrosoft.com"} }, "Tenants"},
+		"tenant wildcard":     {func(c *cfg) { c.Tenants = []string{"common"} }, "Tenants"},
+		"tenant twice":        {func(c *cfg) { c.Tenants = []string{tenantID, tenantID} }, "Tenants"},
+		"cloud":               {func(c *cfg) { c.Cloud = "mars" }, "Cloud"},
+		"authority":           {func(c *cfg) { c.Authority = "http://login.test" }, "Authority"},
+		"STS":                 {func(c *cfg) { c.STS = "sts" }, "STS"},
+		"empty audience":      {func(c *cfg) { first(c).Audiences = []string{""} }, "Audiences"},
+		"no audience":         {func(c *cfg) { first(c).Audiences = nil }, "Audiences"},
+		"no role":             {func(c *cfg) { first(c).Role = "" }, "Role"},
+		"blank role":          {func(c *cfg) { first(c).Role = " " }, "Role"},
+		"open product":        {func(c *cfg) { *first(c) = middleware.Product{ID: "open"} }, "InsecureAllowOpenProducts"},
+		"product twice":       {func(c *cfg) { c.Products[1].ID = "starter" }, "Products"},
+		"product without ID":  {func(c *cfg) { first(c).ID = "" }, "Products"},
+		"unknown API":         {func(c *cfg) { first(c).APIs = []string{"x"} }, "APIs"},
+		"API path":            {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "a"}} }, "Path"},
+		"API path dots":       {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/../b"}} }, "Path"},
+		"API path slash":      {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a/"}} }, "Path"},
+		"API without ID":      {func(c *cfg) { c.APIs = []appaccess.API{{Path: "/a"}} }, "APIs"},
+		"API twice":           {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "a", Path: "/b"}} }, "APIs"},
+		"audience and space":  {func(c *cfg) { first(c).Audiences = []string{"api://x "} }, "Audiences"},
+		"mode below":          {func(c *cfg) { c.AppOnly = -1 }, "AppOnly"},
+		"leeway just over":    {func(c *cfg) { c.Leeway = 5*time.Minute + 1 }, "Leeway"},
+		"cache just over":     {func(c *cfg) { c.CacheSize = 1<<20 + 1 }, "CacheSize"},
+		"API path twice":      {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a"}, {ID: "b", Path: "/a"}} }, "Path"},
+		"algorithm none":      {func(c *cfg) { c.Algorithms = []string{"none"} }, "Algorithms"},
+		"algorithm HMAC":      {func(c *cfg) { c.Algorithms = []string{"RS256", "HS256"} }, "Algorithms"},
+		"leeway":              {func(c *cfg) { c.Leeway = time.Hour }, "Leeway"},
+		"lifetime":            {func(c *cfg) { c.MaxLifetime = -1 }, "MaxLifetime"},
+		"mode":                {func(c *cfg) { c.AppOnly = 7 }, "AppOnly"},
+		"key header":          {func(c *cfg) { c.KeyHeader = "authorization" }, "KeyHeader"},
+		"key header text":     {func(c *cfg) { c.KeyHeader = "a b" }, "KeyHeader"},
+		"key query":           {func(c *cfg) { c.KeyQuery = "a=b" }, "KeyQuery"},
+		"cache":               {func(c *cfg) { c.CacheSize = 1 << 30 }, "CacheSize"},
+		"both modes":          {func(c *cfg) { c.Catalog = newCatalog() }, "Catalog"},
+		"key interval":        {func(c *cfg) { c.KeyInterval = -1 }, "KeyInterval"},
+		"key wait":            {func(c *cfg) { c.KeyWait = -1 }, "KeyWait"},
+		"resource text":       {func(c *cfg) { c.Resource = `https://a",x="b` }, "Resource"},
+		"resource":            {func(c *cfg) { c.Resource = "api" }, "Resource"},
+		"scope":               {sub(appaccess.Subscription{ID: "s", Scope: "/products/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope of no API":     {sub(appaccess.Subscription{ID: "s", Scope: "/apis/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope by kind":       {sub(appaccess.Subscription{ID: "s", Scope: "/apis/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope of users":      {sub(appaccess.Subscription{ID: "s", Scope: "/users/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"scope, no slash":     {sub(appaccess.Subscription{ID: "s", Scope: "products/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"no scope":            {sub(appaccess.Subscription{ID: "s", PrimarySum: appaccess.SumKey("a")}), "Scope"},
+		"sum of two":          {subs("a", "b", "a", ""), "PrimarySum"},
+		"secondary of two":    {subs("a", "b", "c", "b"), "SecondarySum"},
+		"sum and secondary":   {subs("a", "b", "b", ""), "PrimarySum"},
+		"secondary and sum":   {subs("a", "", "b", "a"), "SecondarySum"},
+		"key header chars":    {func(c *cfg) { c.KeyHeader = "x@y" }, "KeyHeader"},
+		"key header colon":    {func(c *cfg) { c.KeyHeader = "x:" }, "KeyHeader"},
+		"key query chars":     {func(c *cfg) { c.KeyQuery = "a{" }, "KeyQuery"},
+		"no sum":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimarySum"},
+		"same sums":           {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: appaccess.SumKey("a"), SecondarySum: appaccess.SumKey("a")}), "SecondarySum"},
+		"no state":            {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: sum("a")}), "allowed are active or submitted"},
+		"state in capitals":   {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "Active", PrimarySum: sum("a")}), `State: "Active"`},
+		"scope as audience":   {func(c *cfg) { first(c).Audiences = []string{"api://x/.default"} }, `Audiences: "api://x/.default" is a scope`},
+		"audience of nothing": {func(c *cfg) { first(c).Audiences = []string{""} }, "Audiences: one is empty"},
+		"role with a space":   {func(c *cfg) { first(c).Role = "My Role" }, `Role: "My Role" has a space`},
+		"scope, no default":   {func(c *cfg) { first(c).Scope = "api://x" }, `Scope: "api://x" must end with /.default`},
+		"scope with a quote":  {func(c *cfg) { first(c).Scope = `api://x"/.default` }, "Scope"},
+		"Host header":         {func(c *cfg) { c.KeyHeader = "host" }, "KeyHeader"},
+		"API path, umlaut":    {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/größe"}} }, "Path"},
+		"API path, space":     {func(c *cfg) { c.APIs = []appaccess.API{{ID: "a", Path: "/a b"}} }, "Path"},
+		"product ID twice":    {func(c *cfg) { c.Products = append(c.Products, *first(c)) }, `Products: ID: "starter" is used twice`},
+		"no product ID":       {func(c *cfg) { first(c).ID = "" }, "Products: ID: is missing"},
+		"another tenant":      {func(c *cfg) { c.Authority = authority + "/" + clientID }, "Authority: path"},
+		"cloud and host":      {func(c *cfg) { c.Authority, c.Cloud = "https://login.chinacloudapi.cn", "usgov" }, "Authority"},
+		"unknown cloud":       {func(c *cfg) { c.Cloud = "mars" }, `unknown cloud "mars"`},
 	} {
 		c := config(newEntra())
 		tc.change(&c)
@@ -110,7 +126,7 @@ func TestConfig(t *testing.T) {
 		"two without a secondary": subs("a", "", "b", ""), "four keys": subs("a", "b", "c", "d"),
 		"scopes": func(c *cfg) {
 			c.APIs = []appaccess.API{{ID: "echo", Path: "/echo"}}
-			c.Subscriptions = []appaccess.Subscription{{ID: "a", Scope: "/apis/echo", PrimarySum: sum("a")}, {ID: "b", Scope: "/products/starter", PrimarySum: sum("b")}}
+			c.Subscriptions = []appaccess.Subscription{{ID: "a", Scope: "/apis/echo", State: "active", PrimarySum: sum("a")}, {ID: "b", Scope: "/products/starter", State: "suspended", PrimarySum: sum("b")}}
 		},
 		"key header": func(c *cfg) { c.KeyHeader, c.KeyQuery = "azAZ09-_.~", "azAZ09-_.~" },
 		"for ever":   func(c *cfg) { c.MaxLifetime = math.MaxInt64 },
@@ -122,6 +138,26 @@ func TestConfig(t *testing.T) {
 	g := open(t, config(newEntra()))
 	assert.Panics(t, func() { g.Product("none") })
 	assert.Panics(t, func() { g.API("none") })
+	assert.Panics(t, func() { g.Product("starter")(nil) })
+	assert.PanicsWithValue(t, "middleware: Gate.Wrap: Config.APIs is empty, so every path would be refused: name the APIs, or use Gate.Product", func() { g.Wrap(echo) })
+}
+
+// What means the same is taken for the same: the tenant behind the authority,
+// Microsoft's own host spelled out, a GUID in capitals. The caller's
+// configuration stays as it is.
+func TestConfigMeansTheSame(t *testing.T) {
+	t.Parallel()
+	c := config(newEntra())
+	given := strings.ToUpper(appID)
+	c.Authority += "/" + tenantID + "/v2.0"
+	c.Products[0].Audiences = []string{given}
+	assert.Equal(t, 200, call(open(t, c).Product("starter")(echo), mint(t, claims(nil))).Code)
+	assert.Equal(t, []string{given}, c.Products[0].Audiences)
+
+	c = config(newEntra())
+	c.Authority = "https://login.microsoftonline.com"
+	v1 := object{"iss": "https://sts.windows.net/" + tenantID + "/", "ver": "1.0", "azp": nil, "appid": clientID}
+	assert.NotEqual(t, middleware.TokenIssuerNotAllowed, open(t, c).ExplainProduct("starter", bearerRequest(mint(t, claims(v1)))).Reason)
 }
 
 // The key of a subscription without a secondary one is not the empty sum, and

@@ -1,8 +1,10 @@
 package middleware
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -93,22 +95,51 @@ func withoutParameter(raw, name string) string {
 	return b.String()
 }
 
-// copyURL is the same request with an URL of its own.
-func copyURL(r *http.Request) *http.Request {
-	out, u := r.WithContext(r.Context()), *r.URL
-	out.URL = &u
-	return out
-}
-
-// redact takes the key out of the request's own URL.
+// redact takes the key out of a request's URL and form. What it points to may
+// be another request's, too: those get new ones.
 func redact(r *http.Request, name string) {
-	r.URL.RawQuery = withoutParameter(r.URL.RawQuery, name)
+	u := *r.URL
+	u.RawQuery = withoutParameter(u.RawQuery, name)
+	r.URL = &u
+	if r.Form.Has(name) { // somebody has parsed it already
+		r.Form = maps.Clone(r.Form)
+		delete(r.Form, name)
+		if posted := r.PostForm[name]; len(posted) > 0 {
+			r.Form[name] = posted
+		}
+	}
 	if uri, query, ok := strings.Cut(r.RequestURI, "?"); ok {
 		if query = withoutParameter(query, name); query != "" {
 			uri += "?" + query
 		}
 		r.RequestURI = uri
 	}
+}
+
+// HideKeys takes a subscription key out of the query before anything else sees
+// the request, and puts it into its header, where the gate looks for it. Put it
+// outside of all that logs, traces or copies the request: Config.RedactKeyQuery
+// mends the URL too late for those. It decides nothing and guards nothing.
+//
+// A key in the header stays what counts, as in API Management. The same key
+// parameter twice becomes the same header twice, which the gate refuses.
+func (g *Gate) HideKeys(next http.Handler) http.Handler {
+	name := g.cfg.KeyQuery
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		value, n := "", 0
+		if name != "" && r.URL.RawQuery != "" {
+			value, n = queryValue(r.URL.RawQuery, name)
+		}
+		if n > 0 {
+			r = r.WithContext(r.Context())
+			redact(r, name)
+			if len(r.Header[g.cfg.KeyHeader]) == 0 {
+				r.Header = r.Header.Clone()
+				r.Header[g.cfg.KeyHeader] = slices.Repeat([]string{value}, min(n, 2))
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // forward is the request that the handler gets: with the principal in its
@@ -128,12 +159,16 @@ func (g *Gate) forward(r *http.Request, c *credentials, d *decision) *http.Reque
 }
 
 // principalOnly is the request with the principal in its context, and nothing
-// else changed.
+// else changed. Where there is none, that of a gate further out does not show.
 func (g *Gate) principalOnly(r *http.Request, d *decision) *http.Request {
-	if d.caller.product == nil {
+	if d.caller.product == nil && r.Context().Value(callerKey{}) == nil {
 		return r
 	}
-	return r.WithContext(&callerContext{r.Context(), d.caller})
+	c := d.caller
+	if c.product == nil {
+		c = caller{}
+	}
+	return r.WithContext(&callerContext{r.Context(), c})
 }
 
 func (g *Gate) strip(r, out *http.Request, c *credentials, dropToken, dropKey bool) *http.Request {
@@ -152,8 +187,6 @@ func (g *Gate) strip(r, out *http.Request, c *credentials, dropToken, dropKey bo
 	}
 	// With a key in the header, one in the query was not looked at.
 	if c.keyInQuery && (dropKey || header || g.cfg.RedactKeyQuery) {
-		u := *r.URL
-		out.URL = &u
 		redact(out, g.cfg.KeyQuery)
 	}
 	return out

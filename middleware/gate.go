@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -43,8 +42,7 @@ func New(c Config) (*Gate, error) {
 	if !g.managed {
 		g.catalog = newStatic(&c)
 		g.statics = map[string]*Product{}
-		for _, p := range c.Products {
-			p.Audiences = slices.Clone(p.Audiences)
+		for _, p := range g.cfg.Products {
 			g.statics[p.ID] = &p
 		}
 	}
@@ -76,26 +74,22 @@ func (g *Gate) Close() error {
 // Product guards a handler with one product: its audience, its role, its
 // access. A key passes with the scope of the product or of all APIs; use
 // [Gate.API] where keys of one API should pass. In static mode it panics on an
-// ID that is not configured.
+// ID that is not configured; in managed mode, where a product may come later,
+// it answers 404 while the catalog has none of that ID, and logs that at Warn.
 func (g *Gate) Product(id string) func(http.Handler) http.Handler {
 	if !g.managed && g.current().single[id] == nil {
 		panic(fmt.Sprintf("middleware: Gate.Product: %q is not among the configured products", id))
 	}
-	return g.guard(func(p *policy, _ *http.Request) (*route, failure) {
-		return found(p.single[id], "product", id)
-	})
+	return g.guard(ofProduct(id))
 }
 
 // API guards a handler with the products that group an API, any of which may
-// let a request pass. In static mode it panics on an ID that is not
-// configured.
+// let a request pass. An unknown ID is treated as by [Gate.Product].
 func (g *Gate) API(id string) func(http.Handler) http.Handler {
 	if !g.managed && g.current().routes[id] == nil {
 		panic(fmt.Sprintf("middleware: Gate.API: %q is not among the configured APIs", id))
 	}
-	return g.guard(func(p *policy, _ *http.Request) (*route, failure) {
-		return found(p.routes[id], "API", id)
-	})
+	return g.guard(ofAPI(id))
 }
 
 // Wrap guards a whole mux: the API is the one with the longest path that holds
@@ -103,37 +97,61 @@ func (g *Gate) API(id string) func(http.Handler) http.Handler {
 // that two servers may read differently (dot segments, empty segments, encoded
 // slashes, a parameter that begins with a semicolon where it would lead to
 // another API) are refused with 400, those in no API, or in one of no product,
-// with 404. Put nothing between gate and mux that changes the path.
+// with 404. Put nothing between gate and mux that changes the path. In static
+// mode it panics where Config.APIs is empty.
 func (g *Gate) Wrap(next http.Handler) http.Handler {
+	if !g.managed && len(g.current().routes) == 0 {
+		panic("middleware: Gate.Wrap: Config.APIs is empty, so every path would be refused: name the APIs, or use Gate.Product")
+	}
 	return g.guard(byPath)(next)
 }
+
+// finder finds the route of a request.
+type finder func(*policy, *http.Request) (*route, failure)
 
 func byPath(p *policy, r *http.Request) (*route, failure) {
 	return p.routeOf(r.URL.Path, r.URL.RawPath)
 }
 
+func ofProduct(id string) finder {
+	return func(p *policy, _ *http.Request) (*route, failure) { return found(p.single[id], "product", id) }
+}
+
+func ofAPI(id string) finder {
+	return func(p *policy, _ *http.Request) (*route, failure) { return found(p.routes[id], "API", id) }
+}
+
 func found(r *route, what, id string) (*route, failure) {
-	if r == nil || len(r.products) == 0 {
-		return r, failure{reason: OperationNotFound, status: http.StatusNotFound, field: what, got: id, want: "one that is in a product"}
+	f := failure{reason: OperationNotFound, status: http.StatusNotFound, field: what, got: id}
+	switch {
+	case r == nil:
+		f.want = "an ID of the configuration or the catalog"
+	case len(r.products) == 0:
+		f.want = "one that is in a product"
+	default:
+		return r, failure{}
 	}
-	return r, failure{}
+	return r, f
 }
 
 // guard makes the middleware of one way to find the route.
-func (g *Gate) guard(find func(*policy, *http.Request) (*route, failure)) func(http.Handler) http.Handler {
+func (g *Gate) guard(find finder) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
+		if next == nil {
+			panic("middleware: the handler to guard is nil")
+		}
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			g.serve(w, r, next, find)
 		})
 	}
 }
 
-func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, find func(*policy, *http.Request) (*route, failure)) {
+func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, find finder) {
 	c := g.find(r)
 	untouched := r
 	if c.keyInQuery && g.cfg.RedactKeyQuery {
 		if g.cfg.ReportOnly {
-			untouched = copyURL(r)
+			untouched = r.WithContext(r.Context())
 		}
 		redact(r, g.cfg.KeyQuery)
 	}
@@ -155,10 +173,10 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, 
 }
 
 // judge decides on a request.
-func (g *Gate) judge(r *http.Request, c *credentials, find func(*policy, *http.Request) (*route, failure)) decision {
+func (g *Gate) judge(r *http.Request, c *credentials, find finder) decision {
 	p := g.current()
 	if p == nil {
-		return decision{failure: unavailable(CatalogUnavailable, "products"), credential: NoCredential}
+		return decision{failure: unavailable(CatalogUnavailable, "products", nil), credential: NoCredential}
 	}
 	route, f := find(p, r)
 	if !f.ok() {
@@ -185,6 +203,9 @@ func (g *Gate) current() *policy {
 		return p
 	}
 	p := newPolicy(s, g.statics)
+	if p.every.token && len(g.cfg.Tenants) == 0 && g.cfg.Logger != nil {
+		g.cfg.Logger.Warn("no token can pass: Config.Tenants is empty, and a product accepts tokens")
+	}
 	g.policy.Store(p)
 	return p
 }
@@ -235,7 +256,7 @@ func (g *Gate) ReadyHandler() http.Handler {
 			doc.Keys = append(doc.Keys, k)
 		}
 		w.Header().Set("Content-Type", "application/json")
-		w.Header()["Cache-Control"] = noStore
+		w.Header().Set("Cache-Control", "no-store")
 		if !doc.Ready {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}

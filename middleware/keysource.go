@@ -198,6 +198,7 @@ func (s *keySource) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failures++
+	s.err = errClosed
 	if s.flight != nil {
 		close(s.flight)
 		s.flight = nil
@@ -286,17 +287,32 @@ func (s *keySource) read(ctx context.Context, old *keySet) (*keySet, error) {
 	return set, nil
 }
 
-// ready waits for the first keys, or returns why there are none.
+// What is behind errKeysUnavailable where no fetch has failed.
+var (
+	errFetching = errors.New("they are being fetched")
+	errClosed   = errors.New("the gate is closed")
+)
+
+// cause is why there are no keys, or not those that are needed.
+func (s *keySource) cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		return errFetching
+	}
+	return s.err
+}
+
+// ready waits for the first keys, or returns why there are none. It begins a
+// fetch where those that there are have become too old unnoticed.
 func (s *keySource) ready(ctx context.Context) error {
 	for {
 		if s.current() != nil {
 			return nil
 		}
-		s.mu.Lock()
-		flight, err := s.flight, s.err
-		s.mu.Unlock()
-		if flight == nil {
-			return fmt.Errorf("%w: %w", errKeysUnavailable, err)
+		flight, _, err := s.ask()
+		if err != nil {
+			return fmt.Errorf("%w: %w", errKeysUnavailable, s.cause())
 		}
 		select {
 		case <-flight:

@@ -39,7 +39,10 @@ func newObserver(c *Config, v *verifier) (*observer, error) {
 		audit: c.Audit, log: c.Logger, span: c.SpanAttributes, reportOnly: c.ReportOnly, now: c.Now,
 	}
 	if c.ReportOnly {
-		o.usage = &usage{}
+		o.usage = newUsage()
+		if o.log != nil {
+			o.log.Warn("report-only mode: every request passes")
+		}
 	}
 	if c.MeterProvider != nil {
 		var err error
@@ -61,7 +64,7 @@ func newMeters(p metric.MeterProvider, v *verifier) (*meters, error) {
 	out := &meters{}
 	var err error
 	if out.decisions, err = m.Int64Counter("entragate.gate.decisions",
-		metric.WithDescription("Requests by outcome, reason, credential and product"), metric.WithUnit("{request}")); err != nil {
+		metric.WithDescription("Requests by outcome, reason, credential, product and API"), metric.WithUnit("{request}")); err != nil {
 		return nil, err
 	}
 	if out.cache, err = m.Int64Counter("entragate.gate.cache",
@@ -80,7 +83,7 @@ func newMeters(p metric.MeterProvider, v *verifier) (*meters, error) {
 	out.age, err = m.RegisterCallback(func(_ context.Context, obs metric.Observer) error {
 		for _, tn := range v.tenants {
 			if set := tn.keys.set.Load(); set != nil {
-				obs.ObserveFloat64(age, tn.keys.now().Sub(set.fetched).Seconds(), metric.WithAttributes(attribute.String("tenant", tn.id)))
+				obs.ObserveFloat64(age, tn.keys.now().Sub(set.fetched).Seconds(), metric.WithAttributes(attribute.String("entragate.tenant", tn.id)))
 			}
 		}
 		return nil
@@ -120,29 +123,37 @@ func (o *observer) observe(r *http.Request, d *decision) {
 func (m *meters) count(ctx context.Context, d *Decision, genuine bool) {
 	m.decisions.Add(ctx, 1, metric.WithAttributes(d.attributes()...))
 	if genuine {
-		m.cache.Add(ctx, 1, metric.WithAttributes(attribute.Bool("hit", d.Cached)))
+		m.cache.Add(ctx, 1, metric.WithAttributes(attribute.Bool("entragate.hit", d.Cached)))
 	}
 }
 
 func (d *Decision) attributes() []attribute.KeyValue {
-	return []attribute.KeyValue{
+	all := [6]attribute.KeyValue{
 		attribute.Bool("entragate.allowed", d.Allowed),
 		attribute.String("entragate.reason", string(d.Reason)),
 		attribute.String("entragate.credential", string(d.Credential)),
 		attribute.String("entragate.product", d.Product),
+		attribute.String("entragate.api", d.API),
+		attribute.Bool("entragate.report_only", true),
 	}
+	if !d.ReportOnly {
+		return all[:5]
+	}
+	return all[:]
 }
 
 // write logs one decision: what passes and what came without a credential at
-// Debug, refusals at Info, what the service cannot do at Warn.
+// Debug, refusals at Info, what an operator has to mend at Warn.
 func (o *observer) write(r *http.Request, d *Decision) {
 	level, message := slog.LevelInfo, "request refused"
 	switch {
 	case d.Allowed:
 		level, message = slog.LevelDebug, "request allowed"
-	case d.Status == http.StatusServiceUnavailable:
+	case r.Context().Err() != nil: // the caller has gone: nobody was refused
+		level = slog.LevelDebug
+	case d.Status == http.StatusServiceUnavailable, d.Reason == OperationNotFound && d.Detail.Field != "path":
 		level = slog.LevelWarn
-	case d.Credential == NoCredential && d.Status != http.StatusBadRequest:
+	case d.Credential == NoCredential && d.Status != http.StatusBadRequest && !d.ReportOnly:
 		level = slog.LevelDebug
 	}
 	if !d.Allowed && d.ReportOnly {
@@ -158,6 +169,8 @@ func (o *observer) write(r *http.Request, d *Decision) {
 	}
 	if p := d.Principal; p != nil {
 		attrs = append(attrs, slog.String("client", p.ClientID), slog.String("subscription", p.SubscriptionID))
+	} else if d.ClaimedClient != "" {
+		attrs = append(attrs, slog.String("claimed_client", d.ClaimedClient))
 	}
 	if !d.Allowed {
 		attrs = append(attrs, slog.Int("status", d.Status), slog.String("detail", d.Detail.String()))
@@ -169,7 +182,7 @@ func (o *observer) write(r *http.Request, d *Decision) {
 func (o *observer) fetched(tenant string, set *keySet, changed bool, err error) {
 	ctx := context.Background()
 	if o.meters != nil {
-		o.meters.fetches.Add(ctx, 1, metric.WithAttributes(attribute.String("tenant", tenant), attribute.Bool("ok", err == nil)))
+		o.meters.fetches.Add(ctx, 1, metric.WithAttributes(attribute.String("entragate.tenant", tenant), attribute.Bool("entragate.ok", err == nil)))
 	}
 	switch {
 	case o.log == nil:
@@ -192,6 +205,9 @@ type Usage struct {
 	// subscriptions that a valid credential named, counted up to 10,000.
 	TokenCallers int `json:"tokenCallers"`
 	KeyCallers   int `json:"keyCallers"`
+	// Reasons are how many requests each reason had, those of requests that
+	// pass among them.
+	Reasons map[Reason]uint64 `json:"reasons,omitempty"`
 }
 
 const mostCallers = 10_000
@@ -201,6 +217,15 @@ const mostCallers = 10_000
 type usage struct {
 	requests, refused, token, key atomic.Uint64
 	clients, subscriptions        callers
+	reasons                       map[Reason]*atomic.Uint64 // all that there are
+}
+
+func newUsage() *usage {
+	u := &usage{reasons: map[Reason]*atomic.Uint64{Allowed: {}, Open: {}}}
+	for reason := range messages {
+		u.reasons[reason] = &atomic.Uint64{}
+	}
+	return u
 }
 
 type callers struct {
@@ -219,6 +244,9 @@ func (c *callers) add(id string) {
 
 func (u *usage) count(d *Decision) {
 	u.requests.Add(1)
+	if n := u.reasons[d.Reason]; n != nil {
+		n.Add(1)
+	}
 	if !d.Allowed {
 		u.refused.Add(1)
 	}
@@ -240,7 +268,14 @@ func (g *Gate) Usage() Usage {
 		return Usage{}
 	}
 	u := g.observer.usage
+	reasons := map[Reason]uint64{}
+	for reason, n := range u.reasons {
+		if n := n.Load(); n > 0 {
+			reasons[reason] = n
+		}
+	}
 	return Usage{
+		Reasons:  reasons,
 		Requests: u.requests.Load(), Refused: u.refused.Load(), Token: u.token.Load(), Key: u.key.Load(),
 		TokenCallers: int(u.clients.n.Load()), KeyCallers: int(u.subscriptions.n.Load()),
 	}

@@ -38,17 +38,17 @@ func TestExplain(t *testing.T) {
 		{object{"aud": "api://other"}, middleware.TokenAudienceNotAllowed, `aud is "api://other", allowed is "` + appID + ` or `},
 		{object{"aud": otherApp, "roles": []string{role}}, middleware.RoleMissing, `roles is "Product.Starter.All", allowed is "Product.Other.All"`},
 		{object{"roles": []string{"A", "B"}}, middleware.RoleMissing, `roles is "A B", allowed is "` + role + `"`},
-		{object{"roles": nil}, middleware.RoleMissing, "roles: " + role},
+		{object{"roles": nil}, middleware.RoleMissing, `roles is absent, allowed is "` + role + `"`},
 		{object{"iss": "https://sts.windows.net/" + tenantID + "/"}, middleware.TokenIssuerNotAllowed, `iss is "https://sts.windows.net/` + tenantID + `/", allowed is "` + authority},
 		{object{"ver": "1.0"}, middleware.TokenClaimValueNotAllowed, `ver is "1.0", allowed is "2.0 as iss says"`},
 		{object{"exp": 1}, middleware.TokenExpired, `exp is "1970-01-01T00:00:01Z", allowed is "after `},
-		{object{"exp": nil}, middleware.TokenClaimNotFound, `exp is "absent"`},
-		{object{"exp": "1"}, middleware.JwtInvalid, "exp: has another type or range"},
-		{object{"idtyp": nil}, middleware.TokenOfUser, `idtyp is "absent", allowed is "app (an optional claim`},
+		{object{"exp": nil}, middleware.TokenClaimNotFound, "exp is absent"},
+		{object{"exp": "1"}, middleware.JwtInvalid, "exp must be of its type and in its range"},
+		{object{"idtyp": nil}, middleware.TokenOfUser, `idtyp is absent, allowed is "app (an optional claim`},
 		{object{"scp": "a"}, middleware.TokenOfUser, `scp is "present"`},
 		{object{"azp": "blocked"}, middleware.ClientNotAllowed, `client is "blocked: owner blocked"`},
 		{object{"azp": "unknown"}, middleware.ClientNotAllowed, `client is "unknown: client unknown"`},
-		{object{"azp": "ungranted"}, middleware.ClientNotGranted, "products of the client: starter"},
+		{object{"azp": "ungranted"}, middleware.ClientNotGranted, `products of the client is "none", allowed is "starter"`},
 		{object{"tid": strings.Repeat("x", 1000)}, middleware.TokenClaimValueNotAllowed, `tid is "` + strings.Repeat("x", 200) + `..."`},
 	} {
 		token := mint(t, claims(tc.change))
@@ -67,10 +67,37 @@ func TestExplain(t *testing.T) {
 	assert.Equal(t, "s1", d.Principal.SubscriptionID)
 	assert.Empty(t, d.Principal.Product)
 	assert.Empty(t, c.used, "explaining is no use")
-	d = g.Explain(request("/nowhere", "Authorization", "Bearer "+mint(t, claims(nil))))
-	assert.Equal(t, []any{true, "starter"}, []any{d.Allowed, d.Product}, "without a path all products are asked")
-	d = g.Explain(request("/lonely"))
-	assert.Equal(t, middleware.OperationNotFound, d.Reason)
+	for _, path := range []string{"/nowhere", "/lonely"} {
+		assert.Equal(t, middleware.OperationNotFound, g.Explain(request(path, "Authorization", "Bearer "+mint(t, claims(nil)))).Reason)
+	}
+	d = open(t, config(newEntra())).Explain(bearerRequest(mint(t, claims(nil))))
+	assert.Equal(t, []any{true, "starter"}, []any{d.Allowed, d.Product}, "without APIs all products are asked")
+}
+
+// Explain of a route says what happens there, and nothing of others.
+func TestExplainARoute(t *testing.T) {
+	t.Parallel()
+	g := open(t, managed(newEntra(), newCatalog()))
+	r := bearerRequest(mint(t, claims(nil)))
+	for name, tc := range map[string]struct {
+		explain func() middleware.Decision
+		h       http.Handler
+	}{
+		"product":         {func() middleware.Decision { return g.ExplainProduct("starter", r) }, g.Product("starter")(echo)},
+		"another product": {func() middleware.Decision { return g.ExplainProduct("other", r) }, g.Product("other")(echo)},
+		"no product":      {func() middleware.Decision { return g.ExplainProduct("none", r) }, g.Product("none")(echo)},
+		"API":             {func() middleware.Decision { return g.ExplainAPI("echo", r) }, g.API("echo")(echo)},
+		"another API":     {func() middleware.Decision { return g.ExplainAPI("admin", r) }, g.API("admin")(echo)},
+		"no API":          {func() middleware.Decision { return g.ExplainAPI("none", r) }, g.API("none")(echo)},
+	} {
+		d := tc.explain()
+		code := do(tc.h, r).Code
+		assert.Equal(t, code == 200, d.Allowed, name)
+		assert.Equal(t, name == "product" || name == "API", d.Allowed, name)
+		if !d.Allowed {
+			assert.Equal(t, code, d.Status, name)
+		}
+	}
 }
 
 func TestLog(t *testing.T) {
@@ -125,8 +152,8 @@ func TestAudit(t *testing.T) {
 	p := got[0].Principal
 	assert.Equal(t, []any{"starter", "echo", clientID, "app-1", "Sample", "u1", tenantID, "u-1", true, false},
 		[]any{p.Product, p.API, p.ClientID, p.ApplicationID, p.ApplicationName, p.OwnerID, p.TenantID, p.TokenID, p.HasRole(role), p.HasRole("x")})
-	p.Roles()[0] = "changed"
-	assert.Equal(t, []string{role}, p.Roles())
+	p.Roles[0] = "changed"
+	assert.Equal(t, []string{role}, got[1].Principal.Roles)
 	assert.Equal(t, []any{false, 401, middleware.JwtInvalid}, []any{got[2].Allowed, got[2].Status, got[2].Reason})
 	assert.Equal(t, []any{"s1", "u1", true, middleware.KeyCredential}, []any{got[3].Principal.SubscriptionID, got[3].Principal.OwnerID, got[3].Principal.PrimaryKey, got[3].Credential})
 }
@@ -145,6 +172,7 @@ func TestReportOnly(t *testing.T) {
 		}
 	}
 	g := open(t, cfg)
+	require.NoError(t, g.Ready(t.Context()))
 	var auth, key string
 	h := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		auth, key = r.Header.Get("Authorization"), r.Header.Get(keyHeader)
@@ -160,7 +188,10 @@ func TestReportOnly(t *testing.T) {
 		assert.Equal(t, len(header) == 2, caller != "", "who has a valid credential is known")
 	}
 	assert.Equal(t, []middleware.Reason{middleware.TokenNotPresent, middleware.JwtInvalid}, refused)
-	assert.Equal(t, middleware.Usage{Requests: 6, Refused: 2, Token: 1, Key: 3, TokenCallers: 1, KeyCallers: 2}, g.Usage())
+	assert.Equal(t, middleware.Usage{
+		Requests: 6, Refused: 2, Token: 1, Key: 3, TokenCallers: 1, KeyCallers: 2,
+		Reasons: map[middleware.Reason]uint64{middleware.Allowed: 4, middleware.TokenNotPresent: 1, middleware.JwtInvalid: 1},
+	}, g.Usage())
 	assert.Equal(t, 200, get(h, "/nowhere").Code)
 	assert.Zero(t, open(t, managed(newEntra(), c)).Usage())
 }
@@ -196,8 +227,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]int64{
-		"entragate.gate.decisions allowed=true credential=token product=starter reason=Allowed": 2,
-		"entragate.gate.decisions allowed=false credential=token product= reason=JwtInvalid":    1,
+		"entragate.gate.decisions allowed=true api= credential=token product=starter reason=Allowed": 2,
+		"entragate.gate.decisions allowed=false api= credential=token product= reason=JwtInvalid":    1,
 		"entragate.gate.cache hit=false":                             1,
 		"entragate.gate.cache hit=true":                              1,
 		"entragate.gate.key_fetches ok=true tenant=" + tenantID + "": 1,
@@ -219,7 +250,7 @@ func TestSpan(t *testing.T) {
 	for _, kv := range recorder.Ended()[0].Attributes() {
 		got[string(kv.Key)] = kv.Value.String()
 	}
-	assert.Equal(t, map[string]string{"entragate.allowed": "false", "entragate.reason": "JwtInvalid", "entragate.credential": "token", "entragate.product": ""}, got)
+	assert.Equal(t, map[string]string{"entragate.allowed": "false", "entragate.reason": "JwtInvalid", "entragate.credential": "token", "entragate.product": "", "entragate.api": ""}, got)
 }
 
 // What is not configured costs nothing: a checked token's way allocates no more
@@ -246,18 +277,24 @@ func TestReportOnlyByItself(t *testing.T) {
 	g := open(t, cfg)
 	get(g.Wrap(echo), "/echo")
 	get(g.Wrap(echo), "/echo", keyHeader, "key-starter")
-	assert.Equal(t, middleware.Usage{Requests: 2, Refused: 1, Key: 1, KeyCallers: 1}, g.Usage())
+	assert.Equal(t, middleware.Usage{
+		Requests: 2, Refused: 1, Key: 1, KeyCallers: 1,
+		Reasons: map[middleware.Reason]uint64{middleware.Allowed: 1, middleware.TokenNotPresent: 1},
+	}, g.Usage())
 
 	for reportOnly, message := range map[bool]string{true: "request would be refused", false: "request refused"} {
+		level := map[bool]string{true: "INFO", false: "DEBUG"}[reportOnly]
 		var log buffer
 		cfg.ReportOnly = reportOnly
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		h := open(t, cfg).Wrap(echo)
+		assert.Equal(t, reportOnly, strings.Contains(log.String(), `level=WARN msg="report-only mode: every request passes"`))
 		for _, tc := range []struct {
 			path, want string
 			header     []string
 		}{
-			{"/echo", `level=DEBUG msg="` + message + `" reason=TokenNotPresent`, nil},
+			{"/echo", "level=" + level + ` msg="` + message + `" reason=TokenNotPresent`, nil},
+			{"/nowhere", "level=" + level + ` msg="` + message + `" reason=OperationNotFound`, []string{keyHeader, "key-starter"}},
 			{"//echo", `level=INFO msg="` + message + `" reason=PathNotAllowed`, nil},
 			{"/echo", `level=INFO msg="` + message + `" reason=SubscriptionKeyInvalid`, []string{keyHeader, "wrong"}},
 			{"/echo", `level=DEBUG msg="request allowed" reason=Allowed`, []string{keyHeader, "key-starter"}},

@@ -17,8 +17,8 @@ type policy struct {
 	single    map[string]*route // by product
 	every     *route            // all products, for Explain
 	root      *segment
-	audiences map[string]bool // of all products
-	audList   string          // the same, for people
+	audiences map[string]*product // of all products, the one that has it
+	audList   string              // the same, for people
 }
 
 // product is what a request is held against.
@@ -30,7 +30,7 @@ type product struct {
 	audiences []string
 	audList   string // the same, for people
 	role      string
-	scope     string
+	scope     string // that can stand in a challenge; empty if there is none
 	apis      []string
 }
 
@@ -41,8 +41,9 @@ type route struct {
 	products []*product
 	token    bool // some product accepts tokens
 	key      bool
-	open     bool // no product, here or elsewhere, asks for a credential for this
-	scopes   string
+	open     bool   // no product, here or elsewhere, asks for a credential for this
+	scope    string // of a product that a token could pass by
+	audList  string // the audiences of the products that accept tokens, for people
 }
 
 // segment is a node of the tree of API paths.
@@ -56,14 +57,14 @@ type segment struct {
 func newPolicy(s *appaccess.Snapshot, static map[string]*Product) *policy {
 	p := &policy{
 		snapshot: s, products: map[string]*product{}, routes: map[string]*route{}, single: map[string]*route{},
-		every: &route{}, root: &segment{}, audiences: map[string]bool{},
+		every: &route{}, root: &segment{}, audiences: map[string]*product{},
 	}
 	for sp := range s.Products() {
 		pr := newProduct(sp, static[sp.ID])
 		p.products[pr.id] = pr
 		p.every.add(pr)
 		for _, aud := range pr.audiences {
-			p.audiences[aud] = true
+			p.audiences[aud] = pr
 		}
 	}
 	for api := range s.APIs() {
@@ -87,7 +88,7 @@ func newPolicy(s *appaccess.Snapshot, static map[string]*Product) *policy {
 		p.single[id] = r
 	}
 	p.every.finish()
-	p.audList = p.listAudiences()
+	p.audList = anyOf(slices.Sorted(maps.Keys(p.audiences)))
 	return p
 }
 
@@ -106,7 +107,10 @@ func newProduct(sp *appaccess.Product, st *Product) *product {
 			}
 		}
 	}
-	pr.audList = strings.Join(pr.audiences, " or ")
+	if strings.ContainsFunc(pr.scope, notScope) {
+		pr.scope = ""
+	}
+	pr.audList = anyOf(pr.audiences)
 	return pr
 }
 
@@ -115,9 +119,9 @@ func staticScope(p *Product) string {
 	case p.Scope != "" || len(p.Audiences) == 0:
 		return p.Scope
 	case isGUID(p.Audiences[0]):
-		return "api://" + p.Audiences[0] + "/.default"
+		return "api://" + p.Audiences[0] + defaultScope
 	}
-	return p.Audiences[0] + "/.default"
+	return p.Audiences[0] + defaultScope
 }
 
 func (r *route) add(p *product) {
@@ -128,28 +132,43 @@ func (r *route) add(p *product) {
 
 func (r *route) finish() {
 	r.open = len(r.products) > 0 && !r.token && !r.key
-	var scopes []string
+	var lists []string
 	for _, p := range r.products {
-		if p.access.Token && p.scope != "" && !strings.ContainsFunc(p.scope, notScope) {
-			scopes = append(scopes, p.scope)
+		if !p.access.Token {
+			continue
+		}
+		if r.scope == "" && !p.suspended && p.role != "" {
+			r.scope = p.scope
+		}
+		if p.audList != "" {
+			lists = append(lists, p.audList)
 		}
 	}
-	if len(scopes) > 0 {
-		r.scopes = scopes[0]
+	if r.audList = anyOf(lists); r.audList == "" {
+		r.audList = "no product of the route accepts tokens"
 	}
 }
 
-// notScope keeps what cannot stand in a challenge out of it (RFC 6749, 3.3).
-func notScope(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
+// scopeFor is what a caller should ask for who came closest to a product.
+func (r *route) scopeFor(product string) string {
+	for _, p := range r.products {
+		if p.id == product && p.access.Token {
+			return p.scope
+		}
+	}
+	return r.scope
+}
 
-// listAudiences names all audiences, up to ten, for people.
-func (p *policy) listAudiences() string {
-	list := slices.Sorted(maps.Keys(p.audiences))
+// anyOf names up to ten, for people.
+func anyOf(list []string) string {
 	if len(list) > 10 {
 		return strings.Join(list[:10], " or ") + " or another"
 	}
 	return strings.Join(list, " or ")
 }
+
+// notScope keeps what cannot stand in a challenge out of it (RFC 6749, 3.3).
+func notScope(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
 
 // accepts reports whether all of a token's audiences are the product's.
 func (p *product) accepts(aud []string) bool {
@@ -195,13 +214,16 @@ func (p *policy) match(path string) *route {
 	return found
 }
 
-var errPath = errors.New("must begin with a slash, have no empty segment, no dot segment, no * { } ? # % and no slash at its end")
+var errPath = errors.New("must be / or segments of letters, digits and -._~ that each begin with a slash, without a dot segment")
 
+// checkAPIPath takes what reads the same escaped or not: a request whose path
+// has escapes is held against the API's both ways.
 func checkAPIPath(path string) error {
 	if path == "/" {
 		return nil
 	}
-	if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "*{}?#%\\") || !cleanPath(path) || strings.HasSuffix(path, "/") {
+	foreign := func(r rune) bool { return r != '/' && notToken(r) }
+	if strings.ContainsFunc(path, foreign) || !cleanPath(path) || strings.HasSuffix(path, "/") {
 		return errPath
 	}
 	return nil

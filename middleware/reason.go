@@ -88,6 +88,14 @@ func forbidden(reason Reason, field, got, want string) failure {
 	return failure{reason: reason, status: http.StatusForbidden, field: field, got: got, want: want}
 }
 
-func unavailable(reason Reason, field string) failure {
-	return failure{reason: reason, status: http.StatusServiceUnavailable, field: field}
+// unavailable tells an operator what the cause is; it may be nil.
+func unavailable(reason Reason, field string, cause error) failure {
+	f := failure{reason: reason, status: http.StatusServiceUnavailable, field: field, got: "unavailable"}
+	if cause != nil {
+		f.got = clip(cause.Error())
+	}
+	return f
 }
+
+// absent is what a request holds that has nothing there.
+const absent = "absent"

@@ -3,6 +3,7 @@ package middleware
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -35,29 +36,39 @@ const (
 	RouteDisagrees RouteIssue = "products disagree"
 )
 
-// CheckRoutes holds the route patterns of a mux against the products and APIs
-// of now, for a test or at start-up. It reads net/http's form ("GET
-// /echo/{id}", "/echo/"), chi's, and that of gin and echo ("/echo/:id",
+// CheckRoutes holds the route patterns of a mux behind [Gate.Wrap] against the
+// products and APIs of now, for a test or at start-up. It reads net/http's form
+// ("GET /echo/{id}", "/echo/"), chi's, and that of gin and echo ("/echo/:id",
 // "/echo/*path"). Nil means that every path that a pattern can match is
-// guarded, by products that agree.
+// guarded, by products that agree. A parameter that is only a part of its
+// segment is taken to lead to every API whose segment begins as it does.
 //
 // It sees what it is given: a handler outside the gate, or one that looks at
-// another path than its mux, is not found.
+// another path than its mux, is not found. Of [Gate.Product] and [Gate.API],
+// which do not go by paths, it knows nothing: entratest.Unguarded sends requests
+// to find a handler that these were forgotten at.
 func (g *Gate) CheckRoutes(patterns ...string) []RouteProblem {
 	p := g.current()
 	var out []RouteProblem
 	for _, pattern := range patterns {
-		if p == nil {
+		switch {
+		case p == nil:
 			out = append(out, RouteProblem{pattern, RouteUncovered, "no products yet"})
-			continue
+		case len(p.routes) == 0:
+			out = append(out, RouteProblem{pattern, RouteUncovered, "there are no APIs: CheckRoutes is for routes behind Gate.Wrap, which finds products by the path of an API"})
+		default:
+			out = append(out, p.checkRoute(pattern)...)
 		}
-		out = append(out, p.checkRoute(pattern)...)
 	}
 	return out
 }
 
 func (p *policy) checkRoute(pattern string) []RouteProblem {
-	reached := p.reach(pattern)
+	segments, ok := patternSegments(pattern)
+	if !ok {
+		return []RouteProblem{{pattern, RouteUncovered, "the gate refuses its paths: empty segments, dot segments, encoded slashes"}}
+	}
+	reached := p.reach(segments)
 	var out []RouteProblem
 	add := func(issue RouteIssue, format string, args ...any) {
 		out = append(out, RouteProblem{pattern, issue, fmt.Sprintf(format, args...)})
@@ -126,9 +137,9 @@ type spot struct {
 }
 
 // reach returns the routes, nil for none, that paths of a pattern are in.
-func (p *policy) reach(pattern string) []*route {
+func (p *policy) reach(segments []patternSegment) []*route {
 	spots := []spot{{p.root, p.root.route}}
-	for _, s := range patternSegments(pattern) {
+	for _, s := range segments {
 		var next []spot
 		for _, sp := range spots {
 			next = append(next, sp.step(s)...)
@@ -152,30 +163,45 @@ func routeName(r *route) string {
 	return r.api
 }
 
-// step follows one segment of a pattern: a name, * for any one, or ** for any
-// number.
-func (sp spot) step(s string) []spot {
-	if s == "*" || s == "**" {
-		out := []spot{{nil, sp.route}}
-		if s == "**" {
-			out[0].at = sp.at
+// patternSegment is a segment of a pattern: a name, or what begins like it.
+type patternSegment struct {
+	text string
+	kind segmentKind
+}
+
+type segmentKind int
+
+const (
+	exactly segmentKind = iota
+	anyOne              // one segment that begins with the text
+	anyMore             // any number of segments
+)
+
+// step follows one segment of a pattern.
+func (sp spot) step(s patternSegment) []spot {
+	if s.kind == exactly {
+		if sp.at == nil || sp.at.next[s.text] == nil {
+			return []spot{{nil, sp.route}}
 		}
-		if sp.at != nil {
-			for _, n := range sp.at.next {
-				child := sp.into(n)
-				if s == "**" {
-					out = append(out, child.step(s)...)
-				} else {
-					out = append(out, child)
-				}
-			}
-		}
+		return []spot{sp.into(sp.at.next[s.text])}
+	}
+	out := []spot{{nil, sp.route}}
+	if s.kind == anyMore {
+		out[0].at = sp.at
+	}
+	if sp.at == nil {
 		return out
 	}
-	if sp.at == nil || sp.at.next[s] == nil {
-		return []spot{{nil, sp.route}}
+	for name, n := range sp.at.next {
+		child := sp.into(n)
+		switch {
+		case s.kind == anyMore:
+			out = append(out, child.step(s)...)
+		case strings.HasPrefix(name, s.text):
+			out = append(out, child)
+		}
 	}
-	return []spot{sp.into(sp.at.next[s])}
+	return out
 }
 
 func (sp spot) into(n *segment) spot {
@@ -185,25 +211,37 @@ func (sp spot) into(n *segment) spot {
 	return spot{n, sp.route}
 }
 
-// patternSegments normalizes a pattern of any router.
-func patternSegments(pattern string) []string {
+// patternSegments normalizes a pattern of any router. It fails for one that the
+// gate lets no path of pass.
+func patternSegments(pattern string) ([]patternSegment, bool) {
 	if i := strings.IndexByte(pattern, '/'); i >= 0 {
 		pattern = pattern[i+1:] // without method and host
 	}
-	var out []string
+	var out []patternSegment
 	parts := strings.Split(pattern, "/")
 	for i, s := range parts {
+		last := i == len(parts)-1
+		parameter := strings.IndexAny(s, "{}:*")
 		switch {
 		case s == "{$}":
-		case s == "" && i == len(parts)-1:
-			out = append(out, "**") // a subtree, in net/http
-		case strings.HasPrefix(s, "*"), strings.HasSuffix(s, "*"), strings.HasPrefix(s, "{") && strings.HasSuffix(s, "...}"):
-			out = append(out, "**")
-		case strings.HasPrefix(s, ":"), strings.ContainsAny(s, "{}"):
-			out = append(out, "*")
+		case s == "" && last:
+			out = append(out, patternSegment{kind: anyMore}) // a subtree, in net/http
+		case parameter < 0:
+			name, err := url.PathUnescape(s) // as net/http reads it
+			if err != nil || strings.Contains(name, "/") || !cleanPath("/"+name) || name == "" {
+				return nil, false
+			}
+			out = append(out, patternSegment{text: name})
+		case strings.Count(s, "{") != strings.Count(s, "}"): // an expression with a slash
+			out = append(out, patternSegment{kind: anyMore})
+		case s[parameter] == '*' && parameter == 0, strings.HasPrefix(s, "{") && strings.HasSuffix(s, "...}"):
+			out = append(out, patternSegment{kind: anyMore})
 		default:
-			out = append(out, s)
+			out = append(out, patternSegment{s[:parameter], anyOne})
+			if strings.Contains(s[parameter:], "*") {
+				out = append(out, patternSegment{kind: anyMore})
+			}
 		}
 	}
-	return out
+	return out, true
 }

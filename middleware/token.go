@@ -59,11 +59,11 @@ func (t *token) client() string {
 	return t.appid
 }
 
-// malformed is what decoding refuses. Its text never holds a part of the
-// token but names of its members.
+// malformed is what decoding refuses: what a field must be. Its text never
+// holds a part of the token but names of its members.
 type malformed struct{ field, rule string }
 
-func (e *malformed) Error() string { return e.field + ": " + e.rule }
+func (e *malformed) Error() string { return e.field + " must be " + e.rule }
 
 var (
 	errSize       = &malformed{"token", "at most 16 KiB"}
@@ -155,7 +155,7 @@ func (d *decoder) header(part string, t *token) *malformed {
 		case "typ":
 			typ, err = d.str()
 		case "crit", "b64", "jku", "jwk", "x5u", "x5c", "zip", "enc":
-			return &malformed{name, "must not be in the header"}
+			return &malformed{name, "absent from the header"}
 		default:
 			if lookalike(name, headerNames) {
 				return errHeaderJSON
@@ -170,7 +170,7 @@ func (d *decoder) header(part string, t *token) *malformed {
 	case typ != "JWT" && typ != "at+jwt":
 		return &malformed{"typ", "JWT or at+jwt"}
 	case t.alg == "":
-		return &malformed{"alg", "must be there"}
+		return &malformed{"alg", "in the header"}
 	case !validKeyID(t.kid):
 		return &malformed{"kid", "1 to 128 letters, digits and -_.=+:~"}
 	}
@@ -291,9 +291,9 @@ func badMember(name string, err error, syntax *malformed) *malformed {
 	case errors.Is(err, errDepth):
 		return errClaimsSize
 	case name != "" && errors.Is(err, errType):
-		return &malformed{name, "has another type or range"}
+		return &malformed{name, "of its type and in its range"}
 	case errors.Is(err, errLookalike):
-		return &malformed{"claims", "a name that differs from a known one by case, or is not ASCII"}
+		return &malformed{"claims", "without names that differ from known ones by case, or are not ASCII"}
 	}
 	return syntax
 }

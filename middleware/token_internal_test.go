@@ -110,7 +110,7 @@ func TestMalformedNamesTheMember(t *testing.T) {
 		{goodHeader, `{"exp":"1"}`, "exp", nil},
 		{goodHeader, `{"aud":1}`, "aud", nil},
 		{goodHeader, `{"roles":[1]}`, "roles", nil},
-		{goodHeader, `{"ROLES":[]}`, "claims", &malformed{"claims", "a name that differs from a known one by case, or is not ASCII"}},
+		{goodHeader, `{"ROLES":[]}`, "claims", &malformed{"claims", "without names that differ from known ones by case, or are not ASCII"}},
 		{goodHeader, `{"a":1,"a":2}`, "claims", errClaimsJSON},
 		{goodHeader, `{"a":1`, "claims", errClaimsJSON},
 		{goodHeader, `{"a":1,`, "claims", errClaimsJSON},

@@ -64,9 +64,9 @@ func newVerifier(c *Config, hosts cloud.Hosts) *verifier {
 	return v
 }
 
-// verified is the outcome of a check. The token is there, unverified, also
-// where the failure is a 503: its claims then say whether the answer that
-// could not be had would have mattered.
+// verified is the outcome of a check. Where that is a failure the token, if it
+// could be decoded, is there too, unverified: of a 503 its claims say whether
+// the answer that could not be had would have mattered, of others whom to ask.
 type verified struct {
 	token  *token
 	tenant *tenant
@@ -96,12 +96,12 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 	}
 	tn, f := v.claims(t, p, now)
 	if !f.ok() {
-		return verified{}, f
+		return verified{token: t}, f
 	}
 	person := v.application(t)
 	key, f := v.signature(ctx, t, tn, parts.signed, d.signature)
 	if f.status == http.StatusServiceUnavailable && !person.ok() {
-		return verified{}, person
+		return verified{token: t}, person
 	}
 	if !f.ok() {
 		return verified{token: t, tenant: tn}, f
@@ -193,7 +193,7 @@ func (p *policy) knows(t *token) failure {
 		return missing("aud")
 	}
 	for _, aud := range t.aud {
-		if !p.audiences[aud] {
+		if p.audiences[aud] == nil {
 			return unauthorized(TokenAudienceNotAllowed, "aud", clip(aud), p.audList)
 		}
 	}
@@ -227,7 +227,7 @@ func (v *verifier) application(t *token) failure {
 	case t.has(hasIdtyp) && t.idtyp != "app":
 		return forbidden(TokenOfUser, "idtyp", clip(t.idtyp), "app")
 	case !t.has(hasIdtyp) && v.appOnly == AppOnlyStrict:
-		return forbidden(TokenOfUser, "idtyp", "absent", "app (an optional claim that the product's application must ask for)")
+		return forbidden(TokenOfUser, "idtyp", absent, "app (an optional claim that the product's application must ask for)")
 	}
 	return failure{}
 }
@@ -238,7 +238,7 @@ func (v *verifier) signature(ctx context.Context, t *token, tn *tenant, signed s
 	case errors.Is(err, errKeyUnknown):
 		return nil, unauthorized(TokenSignatureKeyNotFound, "kid", t.kid, "a key that the tenant publishes")
 	case err != nil:
-		return nil, unavailable(KeysUnavailable, "keys of "+tn.id)
+		return nil, unavailable(KeysUnavailable, "keys of "+tn.id, tn.keys.cause())
 	case !key.mayVerify(tn):
 		return nil, unauthorized(TokenSignatureKeyNotFound, "issuer of the key", clip(key.issuer), tn.issuerV2)
 	}
@@ -249,7 +249,7 @@ func (v *verifier) signature(ctx context.Context, t *token, tn *tenant, signed s
 }
 
 func missing(claim string) failure {
-	return unauthorized(TokenClaimNotFound, claim, "absent", "must be there")
+	return unauthorized(TokenClaimNotFound, claim, absent, "")
 }
 
 // clip bounds what of a token's content goes into a record.

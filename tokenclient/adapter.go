@@ -7,9 +7,8 @@ import (
 )
 
 // OAuth2 is s as an oauth2.TokenSource. That interface knows no context: a call
-// that has to wait is bounded by the client's own limits, three attempts of
-// Config.Timeout at most. What it returns holds the token openly, as
-// oauth2.Token does.
+// waits as [Source.Token] does without a deadline. What it returns holds the
+// token openly, as oauth2.Token does.
 //
 // Do not wrap it in oauth2.ReuseTokenSource, and prefer [Source.Client] to
 // oauth2.NewClient, which does so: it would keep a token until 10 seconds

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -257,6 +258,14 @@ func TestMetrics(t *testing.T) {
 		"entragate.tokenclient.fetch.duration " + of("ok"):                               uint64(1),
 		"entragate.tokenclient.token.age " + of(""):                                      90.0,
 	}, got)
+	doc, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	for name := range got {
+		for _, word := range strings.FieldsFunc(name, func(r rune) bool { return r == ' ' || r == ',' }) {
+			word, _, _ = strings.Cut(word, "=")
+			assert.Contains(t, string(doc), word, "documented")
+		}
+	}
 	require.NoError(t, c.Close())
 	for _, m := range collect(t, reader) {
 		assert.NotEqual(t, "entragate.tokenclient.token.age", m.Name, "a closed client reports no age")

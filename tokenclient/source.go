@@ -24,7 +24,9 @@ type Source struct {
 
 // Token returns a token that is valid now. If one is kept, it is returned at
 // once, whatever the context. Otherwise the call waits for the fetch that all
-// callers share, until ctx ends. The token is shared and immutable.
+// callers share, until ctx ends or, without a deadline, until the third attempt
+// has failed: about three times Config.Timeout, twice that with a Fallback. The
+// token is shared and immutable.
 //
 // Every error is an [*Error]; one that is due to ctx wraps ctx.Err().
 func (s *Source) Token(ctx context.Context) (*Token, error) {

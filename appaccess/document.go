@@ -11,8 +11,9 @@ import (
 )
 
 // Document is the whole configuration as one JSON document: products as code.
-// It holds no secret, no key and nothing that Entra made up, so it can be kept
-// in version control and brought to another tenant.
+// As [Service.Export] makes it, it holds no secret, no key nor its sum, and
+// nothing that Entra made up, so it can be kept in version control and brought to
+// another tenant.
 //
 //	{
 //	  "version": 1,
@@ -78,8 +79,16 @@ type DocumentApplication struct {
 	Suspended   bool     `json:"suspended,omitempty"`
 }
 
-// DocumentSubscription is a [Subscription] in a [Document], without its keys.
-// Owner and scope cannot change.
+// DocumentSubscription is a [Subscription] in a [Document]. Owner and scope
+// cannot change.
+//
+// PrimarySum and SecondarySum bring keys that callers have already, as those of a
+// [SubscriptionRequest] do and with the same warning. They are taken when an
+// import creates the subscription and mean nothing after that: a key that was
+// regenerated does not come back with the next import. [Service.Export] leaves
+// them out, so that a document of one environment does not open another to its
+// callers; for a move that is to keep all keys, fill in those that
+// [Service.Subscriptions] shows.
 type DocumentSubscription struct {
 	ID      string            `json:"id"`
 	Name    string            `json:"name"`
@@ -87,6 +96,9 @@ type DocumentSubscription struct {
 	Scope   Scope             `json:"scope"`
 	State   SubscriptionState `json:"state"`
 	Expires time.Time         `json:"expires,omitzero"`
+
+	PrimarySum   KeySum `json:"primarySum,omitzero"`
+	SecondarySum KeySum `json:"secondarySum,omitzero"`
 }
 
 // keyed is an entry of a section.

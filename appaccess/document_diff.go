@@ -81,9 +81,19 @@ func diffDocuments(from, to Document, prune bool) ([]Difference, error) {
 		diffSection(&found, KindProduct, from.Products, to.Products, prune),
 		diffSection(&found, KindUser, from.Users, to.Users, prune),
 		diffSection(&found, KindApplication, from.Applications, to.Applications, prune),
-		diffSection(&found, KindSubscription, from.Subscriptions, to.Subscriptions, prune),
+		diffSection(&found, KindSubscription, from.Subscriptions, withoutKeys(to.Subscriptions), prune),
 	)
 	return found, err
+}
+
+// withoutKeys leaves out the keys, which no difference is about: only a new
+// subscription takes them.
+func withoutKeys(section []DocumentSubscription) []DocumentSubscription {
+	bare := slices.Clone(section)
+	for i := range bare {
+		bare[i].PrimarySum, bare[i].SecondarySum = KeySum{}, KeySum{}
+	}
+	return bare
 }
 
 func diffSection[T keyed](found *[]Difference, kind Kind, from, to []T, prune bool) error {

@@ -9,8 +9,8 @@ import (
 // ImportReport says what an import did.
 type ImportReport struct {
 	Differences []Difference
-	// Subscriptions are those that were created, with their new keys, which
-	// cannot be read again.
+	// Subscriptions are those that were created, with the keys that the document
+	// did not bring, which cannot be read again.
 	Subscriptions []IssuedSubscription
 }
 
@@ -106,7 +106,7 @@ func (v *DocumentSubscription) check() error {
 	if _, known := next[v.State]; !known && v.State != SubscriptionRejected && v.State != SubscriptionCancelled {
 		return &InvalidError{"state", "must be submitted, active, suspended, rejected, cancelled or expired"}
 	}
-	return firstError(checkID("id", v.ID), checkSubscription(&sub, v.Expires))
+	return firstError(checkID("id", v.ID), checkSubscription(&sub, v.Expires), broughtKeys(v.PrimarySum, v.SecondarySum).check())
 }
 
 // at says which entry of a section an error is about.

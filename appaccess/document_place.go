@@ -125,11 +125,17 @@ func (im *importer) placeSubscription(d DocumentSubscription) error {
 		return err
 	}
 	action := "subscription.update"
+	var keys brought
 	if err != nil {
-		made := IssuedSubscription{Primary: newKey(), Secondary: newKey()}
-		action = "subscription.create"
-		v = Subscription{ID: d.ID, OwnerID: d.OwnerID, Scope: d.Scope, State: d.State, Created: im.now}
-		v.PrimarySum, v.SecondarySum = SumKey(made.Primary.Reveal()), SumKey(made.Secondary.Reveal())
+		action, keys = "subscription.create", broughtKeys(d.PrimarySum, d.SecondarySum)
+		v = Subscription{
+			ID: d.ID, OwnerID: d.OwnerID, Scope: d.Scope, State: d.State, Created: im.now,
+			PrimarySum: d.PrimarySum, SecondarySum: d.SecondarySum,
+		}
+		if err := im.mayBring(keys); err != nil {
+			return err
+		}
+		made := issue(&v)
 		defer func() {
 			made.Subscription = v
 			im.report.Subscriptions = append(im.report.Subscriptions, made)
@@ -145,7 +151,7 @@ func (im *importer) placeSubscription(d DocumentSubscription) error {
 	}
 	v.Name, v.State, v.Expires, v.Updated = d.Name, d.State, d.Expires, im.now
 	im.subscriptions = append(im.subscriptions, v)
-	return firstError(write(im.edit, &v), im.auditSubscription(action, &v))
+	return firstError(write(im.edit, &v), im.auditSubscription(action, &v, keys.audit()...))
 }
 
 // verify checks, when everything is in place, what the placed objects refer to

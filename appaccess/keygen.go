@@ -7,8 +7,9 @@ import (
 	"github.com/entragate/entragate/internal/secret"
 )
 
-// KeyPattern is a regular expression that finds subscription keys in text, for
-// secret scanners. To rule out chance hits check them with [CheckKeyFormat].
+// KeyPattern is a regular expression that finds the subscription keys that are
+// made here in text, for secret scanners. To rule out chance hits check them with
+// [CheckKeyFormat].
 const KeyPattern = `\begk_[0-9A-Za-z]{49}\b`
 
 // A key is keyPrefix, 43 base-62 digits drawn at random (256.03 bits) and the
@@ -21,11 +22,11 @@ const (
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// CheckKeyFormat reports whether a string could be a subscription key: it has
-// the prefix, the length, the alphabet and the checksum. It costs some tens of
-// nanoseconds and no allocation, so a gate can refuse garbage before it looks
-// anything up. It does not say that the key exists: anyone can make a string
-// that passes.
+// CheckKeyFormat reports whether a string could be a subscription key that was
+// made here: it has the prefix, the length, the alphabet and the checksum. It
+// costs some tens of nanoseconds and no allocation. It does not say that the key
+// exists: anyone can make a string that passes. Nor does a key have to pass: one
+// that a subscription brought along looks as it always did, so no gate asks this.
 func CheckKeyFormat(key string) bool {
 	if len(key) != keyLength || key[:len(keyPrefix)] != keyPrefix {
 		return false
@@ -39,11 +40,14 @@ func CheckKeyFormat(key string) bool {
 	return key[keyLength-keyChecksum:] == string(sum[:])
 }
 
-// newKey draws a subscription key. crypto/rand does not fail.
-func newKey() Secret {
+// NewKey draws a subscription key with 256 bits of randomness, and gives it with
+// the sum that is kept in its place: the key is its caller's alone. [Service]
+// makes the keys of its subscriptions itself; this is for those of static mode,
+// middleware.Config.Subscriptions. Safe for concurrent use.
+func NewKey() (Secret, KeySum) {
 	key := make([]byte, 0, keyLength)
 	key = append(key, keyPrefix...)
-	var pool [2 * keyRandom]byte
+	var pool [2 * keyRandom]byte // crypto/rand does not fail
 	for len(key) < keyLength-keyChecksum {
 		_, _ = rand.Read(pool[:])
 		for _, b := range pool {
@@ -53,8 +57,9 @@ func newKey() Secret {
 			}
 		}
 	}
-	sum := keySumDigits(string(key))
-	return secret.New(string(append(key, sum[:]...)))
+	digits := keySumDigits(string(key))
+	text := string(append(key, digits[:]...))
+	return secret.New(text), SumKey(text)
 }
 
 // keySumDigits runs the table itself: crc32.ChecksumIEEE would make a copy of

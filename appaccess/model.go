@@ -11,6 +11,10 @@ import (
 // Call Reveal to read it.
 type Secret = secret.Value
 
+// NewSecret wraps a value that must not be printed, such as the key of a
+// [HandoverKey].
+func NewSecret(value string) Secret { return secret.New(value) }
+
 // ProductState says whether developers see a product. It governs what is
 // listed and what may be newly linked; it does not end existing access, as in
 // API Management.
@@ -239,7 +243,8 @@ func ProductScope(id string) Scope { return Scope("/products/" + id) }
 // APIScope is the scope of one API.
 func APIScope(id string) Scope { return Scope("/apis/" + id) }
 
-// Subscription holds two keys, of which only hashes are kept.
+// Subscription holds two keys, of which only hashes are kept. Some are keys that
+// callers had before: see [SubscriptionRequest].
 type Subscription struct {
 	ID      string            `json:"id"`
 	Name    string            `json:"name"`

@@ -16,6 +16,16 @@ type SubscriptionRequest struct {
 	OwnerID string    // an active user; managers may leave it empty
 	Scope   Scope     // ProductScope(id), APIScope(id) or AllAPIs
 	Expires time.Time // zero: never
+
+	// PrimarySum and SecondarySum bring keys that callers have already, such as
+	// those of API Management: [SumKey] of each. For managers only. A key that
+	// is not brought (zero) is made, as ever. One that another subscription has
+	// is a [*ConflictError].
+	//
+	// Nothing can be told of a key by its sum. Bring only keys that were drawn
+	// at random, with 128 bits or more: whoever reads the store or a document
+	// guesses one that people thought of. A gate takes keys of 1 to 512 bytes.
+	PrimarySum, SecondarySum KeySum
 }
 
 // SubscriptionUpdate changes the fields that are not nil. A zero Expires means
@@ -32,22 +42,12 @@ type SubscriptionFilter struct {
 	State SubscriptionState
 }
 
-// IssuedSubscription is a new subscription with its keys, which are not kept
-// and cannot be read again.
+// IssuedSubscription is a new subscription with the keys that were made for it,
+// which are not kept and cannot be read again. A key that was brought is zero.
 type IssuedSubscription struct {
 	Subscription       Subscription
 	Primary, Secondary Secret
 }
-
-// KeySlot names one of the two keys of a subscription.
-type KeySlot string
-
-// The keys of a subscription. With two of them callers move to a new one
-// without a gap.
-const (
-	PrimaryKey   KeySlot = "primary"
-	SecondaryKey KeySlot = "secondary"
-)
 
 func subscriptionID(v *Subscription) string { return v.ID }
 
@@ -72,33 +72,34 @@ var next = map[SubscriptionState][]SubscriptionState{
 	SubscriptionExpired:   {SubscriptionActive, SubscriptionCancelled},
 }
 
-// CreateSubscription makes a subscription with two keys and returns them, this
-// once. A manager's is active at once; a developer asks for one of their own to
-// a published product, which is submitted until a manager activates it, as long
-// as they have fewer than 100.
+// CreateSubscription makes a subscription with two keys and returns those that
+// were not brought, this once. A manager's is active at once; a developer asks
+// for one of their own to a published product, which is submitted until a manager
+// activates it, as long as they have fewer than 100. A product that does not
+// accept keys is a [*ConflictError].
 func (s *Service) CreateSubscription(ctx context.Context, by Actor, req SubscriptionRequest) (IssuedSubscription, error) {
 	id, err := idOr(req.ID, newID)
 	if err != nil {
 		return IssuedSubscription{}, err
 	}
-	made := IssuedSubscription{Primary: newKey(), Secondary: newKey()}
 	v := Subscription{
 		ID: id, Name: req.Name, OwnerID: req.OwnerID, Scope: req.Scope, State: SubscriptionActive,
-		PrimarySum: SumKey(made.Primary.Reveal()), SecondarySum: SumKey(made.Secondary.Reveal()),
-		Expires: storedTime(req.Expires),
+		PrimarySum: req.PrimarySum, SecondarySum: req.SecondarySum, Expires: storedTime(req.Expires),
 	}
 	if !by.Manager {
 		v.OwnerID, v.State = standing(v.OwnerID, by.UserID), SubscriptionSubmitted
 	}
-	if err := checkSubscription(&v, s.clock()); err != nil {
+	keys := broughtKeys(req.PrimarySum, req.SecondarySum)
+	if err := firstError(checkSubscription(&v, s.clock()), keys.check()); err != nil {
 		return IssuedSubscription{}, err
 	}
+	made := issue(&v)
 	err = s.update(ctx, by, func(e *edit) error {
-		if err := firstError(absent[Subscription](e, id), e.subscribable(&v)); err != nil {
+		if err := firstError(absent[Subscription](e, id), e.subscribable(&v), e.mayBring(keys)); err != nil {
 			return err
 		}
 		v.Created, v.Updated = e.now, e.now
-		return firstError(write(e, &v), e.auditSubscription("subscription.create", &v))
+		return firstError(write(e, &v), e.auditSubscription("subscription.create", &v, keys.audit()...))
 	})
 	made.Subscription = v
 	return orZero(made, err)
@@ -287,24 +288,6 @@ func (s *Service) SetSubscriptionState(ctx context.Context, by Actor, id string,
 		v.State = state
 		return true, nil
 	})
-}
-
-// RegenerateKey replaces one of the two keys and returns it, this once. The old
-// one is refused by every gate at once. For the owner and managers.
-func (s *Service) RegenerateKey(ctx context.Context, by Actor, id string, slot KeySlot) (Secret, error) {
-	if slot != PrimaryKey && slot != SecondaryKey {
-		return Secret{}, &InvalidError{"key", `must be "primary" or "secondary"`}
-	}
-	key := newKey()
-	_, err := s.editSubscription(ctx, by, id, "subscription.regenerate", func(_ *edit, v *Subscription) (bool, error) {
-		if slot == PrimaryKey {
-			v.PrimarySum = SumKey(key.Reveal())
-		} else {
-			v.SecondarySum = SumKey(key.Reveal())
-		}
-		return true, nil
-	}, "key", string(slot))
-	return orZero(key, err)
 }
 
 // DeleteSubscription removes a subscription: its keys are refused at once. For

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/middleware"
 )
 
 func TestCheckRoutes(t *testing.T) {
@@ -52,8 +53,53 @@ func TestCheckRoutes(t *testing.T) {
 		assert.Equal(t, want, issues, "%s: %v", pattern, g.CheckRoutes(pattern))
 	}
 	assert.Empty(t, g.CheckRoutes("/echo", "GET /echo/resource"))
+	problems := open(t, config(newEntra())).CheckRoutes("/echo")
+	require.Len(t, problems, 1)
+	assert.Contains(t, problems[0].Detail, "there are no APIs")
 	c.snapshot.Store(nil)
 	assert.Len(t, g.CheckRoutes("/echo"), 1)
+}
+
+// A pattern is held against every API that a router lets its paths reach.
+func TestCheckRoutesOfPartsOfSegments(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	token := appaccess.Access{Token: true}
+	c.publish([]appaccess.Product{
+		{ID: "a", Access: token, APIs: []string{"root", "dog"}}, {ID: "free", APIs: []string{"admin", "deep"}},
+	}, []appaccess.API{
+		{ID: "root", Path: "/"}, {ID: "admin", Path: "/user_admin"}, {ID: "dog", Path: "/dog"}, {ID: "deep", Path: "/user_x/deep"},
+	})
+	g := open(t, managed(newEntra(), c))
+	for pattern, want := range map[string]bool{ // whether something is wrong
+		"/user_:name":        true,
+		"/user_{name}":       true,
+		"/user_*rest":        true,
+		"/user_*":            true,
+		"/user_x/:a":         true,
+		"/user%5Fadmin":      true, // net/http unescapes patterns
+		"GET /user%5Fadmin/": true,
+		"/user_admin/x":      true,
+		"/{id:[a/b]}/x":      true,
+		"/{id}.json":         true,
+		"/dog:feed":          false,
+		"/dog_:name":         false,
+		"/users":             false,
+		"/dog/{id}":          false,
+		"/dog/":              false,
+		"/user_admin2":       false,
+		"/dog%2Fx":           true, // the gate refuses such paths
+		"/dog//x":            true,
+		"/dog/../user_admin": true,
+		"/dog/%2e%2e/x":      true,
+		"/dog/%zz":           true,
+		"/dog/a\\b":          true,
+	} {
+		assert.Equal(t, want, len(g.CheckRoutes(pattern)) > 0, "%s: %v", pattern, g.CheckRoutes(pattern))
+	}
+	assert.Equal(t, []middleware.RouteProblem{{
+		Pattern: "/dog//x", Issue: middleware.RouteUncovered, Detail: "the gate refuses its paths: empty segments, dot segments, encoded slashes",
+	}}, g.CheckRoutes("/dog//x"))
 }
 
 // A disagreement is told in words.

@@ -22,6 +22,7 @@ type house struct {
 	entra          *switchboard
 	document       *appaccess.Document
 	prune          bool
+	issued         []appaccess.IssuedSubscription // what the document made
 	tenant, caller string
 }
 
@@ -68,6 +69,9 @@ func name(who provision.Identity) string {
 // openStore opens the store itself to apply. The other commands work on a copy
 // that is gone afterwards: they may take a document in without keeping it.
 func (h *house) openStore(ctx context.Context, o options) (err error) {
+	if o.store == "" {
+		return errors.New("must name a file")
+	}
 	path := o.store
 	if o.command != "apply" {
 		if h.scratch, err = os.MkdirTemp("", "entra-"); err != nil {
@@ -101,11 +105,27 @@ func (h *house) take(ctx context.Context) error {
 	}
 	h.entra.held = true
 	defer func() { h.entra.held = false }()
-	_, err := h.service.Import(ctx, manager, *h.document, appaccess.ImportRequest{Prune: h.prune})
+	report, err := h.service.Import(ctx, manager, *h.document, appaccess.ImportRequest{Prune: h.prune})
 	if err != nil && !errors.Is(err, errHeld) {
 		return fmt.Errorf("-config: %w", err)
 	}
+	h.issued = report.Subscriptions
 	return nil
+}
+
+// unseen names the new subscriptions with a key that was made for them: this is
+// a pipeline, whose output is no place for keys.
+func (h *house) unseen(out io.Writer) {
+	for _, made := range h.issued {
+		for _, k := range []struct {
+			slot  appaccess.KeySlot
+			value appaccess.Secret
+		}{{appaccess.PrimaryKey, made.Primary}, {appaccess.SecondaryKey, made.Secondary}} {
+			if !k.value.IsZero() {
+				fmt.Fprintf(out, "subscription %s has a %s key that nobody has seen: regenerate it where its caller can take it.\n", made.Subscription.ID, k.slot)
+			}
+		}
+	}
 }
 
 func (h *house) plan(ctx context.Context, out io.Writer) error {
@@ -135,6 +155,7 @@ func (h *house) apply(ctx context.Context, out io.Writer) error {
 	}
 	report, err := h.service.Sync(ctx, manager, appaccess.SyncRequest{All: true, Progress: func(p appaccess.Progress) { show(out, p) }})
 	fmt.Fprintf(out, "In step: %d objects.\n", report.Objects)
+	h.unseen(out)
 	for id, lost := range report.Lost {
 		fmt.Fprintf(out, "application %s has lost %d credentials in Entra: its owner needs new ones.\n", id, len(lost))
 	}

@@ -8,10 +8,18 @@
 // It exits with 0, with 1 after an error, with 2 if it was called wrongly, and
 // with 3 if drift was found.
 //
-// The document is what appaccess.Service exports: -config names it, and without
-// it the store's own state is taken. The store (SQLite) keeps what was made in
-// Entra, so keep the file: names are found again without it, recorded
-// operations under way are not.
+// The document is an appaccess.Document, which describes its format, and what
+// Service.Export writes: -config names its file, and without it the store's own
+// state is taken. products.json, beside this file, is one to begin with:
+//
+//	go run ./examples/entra -config examples/entra/products.json plan
+//
+// Applied, it makes two products and a client application, so do that in a
+// tenant for tests. A subscription that a document adds gets keys that nobody
+// sees, unless the document brings their sums: regenerate them in a portal.
+//
+// The store (SQLite) keeps what was made in Entra, so keep the file: names are
+// found again without it, recorded operations under way are not.
 //
 // Credentials come from the environment: AZURE_TENANT_ID, AZURE_CLIENT_ID and
 // AZURE_CLIENT_SECRET, or without a secret the managed identity of the machine

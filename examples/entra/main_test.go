@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -25,15 +26,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
-
-const document = `{
-  "version": 1,
-  "apis":     [{"id": "echo-api", "name": "Echo API", "path": "/echo"}],
-  "products": [{"id": "starter", "name": "Starter", "published": true, "access": {"token": true, "key": true}, "apis": ["echo-api"]},
-               {"id": "gold", "name": "Gold", "published": true, "access": {"token": true, "key": false}, "apis": ["echo-api"]}],
-  "users":    [{"id": "ada", "name": "Ada", "email": "ada@example.com"}],
-  "applications": [{"id": "billing", "name": "Billing", "ownerId": "ada", "products": ["starter", "gold"]}]
-}`
 
 // pipeline is a place to run the command in.
 type pipeline struct {
@@ -60,7 +52,7 @@ func newPipeline(t *testing.T, rights ...string) *pipeline {
 	return &pipeline{t, s, caller, store,
 		[]string{
 			"-graph", s.BaseURL(), "-authority", s.Authority(), "-ca", write("ca.pem", s.CertificatePEM()),
-			"-store", store, "-config", write("config.json", []byte(document)),
+			"-store", store, "-config", "products.json", // as the documentation has it
 			"-lag", "100ms", // the tenant has none
 		},
 		[]string{"AZURE_TENANT_ID=" + s.ID(), "AZURE_CLIENT_ID=" + caller.AppID, "AZURE_CLIENT_SECRET=" + caller.Secret.Reveal()},
@@ -208,6 +200,26 @@ func TestPrune(t *testing.T) {
 	assert.Contains(t, out, "Nothing to do")
 }
 
+// The keys that a document's subscriptions get are not printed, but told of;
+// those that the document brings are not.
+func TestSubscriptions(t *testing.T) {
+	t.Parallel()
+	p := newPipeline(t, entratest.ApplicationAdministrator)
+	config := filepath.Join(t.TempDir(), "subscriptions.json")
+	require.NoError(t, os.WriteFile(config, []byte(`{"version": 1, "subscriptions": [
+		{"id": "new", "name": "New", "scope": "/apis", "state": "active"},
+		{"id": "old", "name": "Old", "scope": "/apis", "state": "active", "primarySum": "`+appaccess.SumKey("a key from before").String()+`"}
+	]}`), 0o600))
+	out, _ := p.run(0, "-config", config, "apply")
+	for _, told := range []string{"subscription new has a primary key", "subscription new has a secondary key", "subscription old has a secondary key"} {
+		assert.Contains(t, out, told)
+	}
+	assert.NotContains(t, out, "subscription old has a primary key")
+	assert.NotRegexp(t, appaccess.KeyPattern, out)
+	out, _ = p.run(0, "-config", config, "apply")
+	assert.NotContains(t, out, "subscription")
+}
+
 // A caller without the role is told which one, whom to give it to, and who may
 // assign it; nothing is written.
 func TestWithoutTheRole(t *testing.T) {
@@ -247,6 +259,7 @@ func TestWrongCalls(t *testing.T) {
 		"unknown cloud":   {[]string{"-cloud", "mars", "plan"}, 1, "-cloud"},
 		"plain authority": {[]string{"-authority", "http://login.example.com", "plan"}, 1, "-authority"},
 		"plain Graph":     {[]string{"-graph", "http://graph.example.com", "plan"}, 1, "GraphURL"},
+		"empty store":     {[]string{"-store", "", "plan"}, 1, "-store: must name a file"},
 		"no store":        {[]string{"-store", "/nonexistent/x.db", "apply"}, 1, "-store"},
 		"bad instance":    {[]string{"-instance", "a-b", "plan"}, 1, "Instance"},
 	} {

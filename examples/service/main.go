@@ -5,13 +5,15 @@
 //	PRODUCT_APPLICATION_ID the product's application ID, as its properties show it
 //	PRODUCT_ROLE           its app role: Product.<product-name>.All
 //	AZURE_AUTHORITY_HOST   another login host than Entra's public cloud, with or without the tenant
-//	SUBSCRIPTION_KEY_SHA256  SHA-256, in hex, of a subscription key that passes too; may be empty
+//	SUBSCRIPTION_KEY_SHA256  SHA-256, in hex, of a subscription key that passes too; may be empty.
+//	                       -new-key makes both
 //	REPORT_ONLY            "true": let everything pass, log what would be refused
 //	ADDR                   where to listen; default localhost:8080
 //
 // Usage:
 //
 //	service [-ca FILE]
+//	service -new-key
 //
 // /hello is guarded; /ready is for probes, and is 200 once the tenant's signing
 // keys are there. Put TLS in front of it: a token that is sent in the clear
@@ -43,7 +45,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stderr, nil); err != nil {
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr, nil); err != nil {
 		fmt.Fprintln(os.Stderr, "service:", err)
 		stop()
 		os.Exit(1)
@@ -51,12 +53,16 @@ func main() {
 }
 
 // run serves until the context ends. listening, if not nil, is told where.
-func run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer, listening func(net.Addr)) error {
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer, listening func(net.Addr)) error {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	caFile := flags.String("ca", "", "PEM `FILE` with the certificate authority of the login host, instead of the system's")
+	newKey := flags.Bool("new-key", false, "print a new subscription key and its SHA-256, and end")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *newKey {
+		return printKey(stdout)
 	}
 	config, err := configure(getenv, *caFile)
 	if err != nil {
@@ -148,6 +154,14 @@ func configure(getenv func(string) string, caFile string) (middleware.Config, er
 		config.HTTPClient = client
 	}
 	return config, nil
+}
+
+// printKey makes a subscription key and prints it, for its caller alone, with
+// what the service is to know of it.
+func printKey(stdout io.Writer) error {
+	key, sum := appaccess.NewKey()
+	_, err := fmt.Fprintf(stdout, "subscription key, for its caller: %s\nSUBSCRIPTION_KEY_SHA256=%s\n", key.Reveal(), sum)
+	return err
 }
 
 // trusting is a client that trusts the certificates of one file only.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +36,7 @@ func start(t *testing.T, tenant *entratest.Server, env map[string]string) string
 	addr := make(chan net.Addr, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-ca", ca}, func(k string) string { return env[k] }, io.Discard, func(a net.Addr) { addr <- a })
+		ended <- run(ctx, []string{"-ca", ca}, func(k string) string { return env[k] }, io.Discard, io.Discard, func(a net.Addr) { addr <- a })
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -84,6 +87,20 @@ func TestService(t *testing.T) {
 	assert.Eventually(t, func() bool { status, _ := call(t, url+"/ready"); return status == 200 }, 20*time.Second, 10*time.Millisecond)
 }
 
+// What -new-key prints is a key and the sum that lets it pass.
+func TestNewKey(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"-new-key"}, func(string) string { return "" }, &out, io.Discard, nil))
+	key := regexp.MustCompile(appaccess.KeyPattern).FindString(out.String())
+	require.NotEmpty(t, key)
+	_, sum, _ := strings.Cut(out.String(), "SUBSCRIPTION_KEY_SHA256=")
+	url := start(t, entratest.NewServer(t, entratest.Config{}), map[string]string{"SUBSCRIPTION_KEY_SHA256": strings.TrimSpace(sum)})
+	status, body := call(t, url+"/hello", "Ocp-Apim-Subscription-Key", key)
+	assert.Equal(t, 200, status)
+	assert.Equal(t, "hello, key\n", body)
+}
+
 func TestReportOnly(t *testing.T) {
 	t.Parallel()
 	tenant := entratest.NewServer(t, entratest.Config{})
@@ -103,11 +120,11 @@ func TestConfiguration(t *testing.T) {
 				return ""
 			}
 			return full[k]
-		}, io.Discard, nil)
+		}, io.Discard, io.Discard, nil)
 		assert.ErrorContains(t, err, names)
 	}
-	assert.Error(t, run(t.Context(), []string{"-x"}, os.Getenv, io.Discard, nil))
-	full["SUBSCRIPTION_KEY_SHA256"] = "x"
-	assert.ErrorContains(t, run(t.Context(), nil, func(k string) string { return full[k] }, io.Discard, nil), "SUBSCRIPTION_KEY_SHA256")
-	assert.Error(t, run(t.Context(), []string{"-ca", "/nowhere"}, func(k string) string { return "" }, io.Discard, nil))
+	assert.Error(t, run(t.Context(), []string{"-x"}, os.Getenv, io.Discard, io.Discard, nil))
+	full["SUBSCRIPTION_KEY_SHA256"] = strings.Repeat("a", 66)
+	assert.ErrorContains(t, run(t.Context(), nil, func(k string) string { return full[k] }, io.Discard, io.Discard, nil), "SUBSCRIPTION_KEY_SHA256")
+	assert.Error(t, run(t.Context(), []string{"-ca", "/nowhere"}, func(k string) string { return "" }, io.Discard, io.Discard, nil))
 }

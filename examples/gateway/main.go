@@ -6,7 +6,9 @@
 //	AZURE_TENANT_ID       the tenant
 //	AZURE_AUTHORITY_HOST  another login host than Entra's public cloud, with or without the tenant
 //	ENTRAGATE_DB          the SQLite file of the store; default entragate.db
-//	PUBLIC_URL            where callers reach the gateway, for the metadata that challenges name; may be empty
+//	PUBLIC_URL            where callers reach the gateway, for the metadata that challenges name; may be
+//	                      empty. If it has a path, a proxy in front must hand on
+//	                      /.well-known/oauth-protected-resource{path} too
 //	ADDR                  where to listen; default localhost:8080
 //
 // A request to {API path}/rest goes to {service URL}/rest. Credentials stay
@@ -54,7 +56,7 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger, list
 	defer store.Close()
 	gateway, err := open(ctx, store, middleware.Config{
 		Tenants:   []string{getenv("AZURE_TENANT_ID")},
-		Authority: strings.TrimSuffix(strings.TrimSuffix(getenv("AZURE_AUTHORITY_HOST"), "/"), "/"+getenv("AZURE_TENANT_ID")),
+		Authority: getenv("AZURE_AUTHORITY_HOST"),
 		Resource:  getenv("PUBLIC_URL"),
 		Logger:    log,
 	})
@@ -97,6 +99,11 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	return nil
 }
 
+// metadataPath is where the metadata is if PUBLIC_URL has no path. If it has one,
+// challenges name that path after it; some clients look below PUBLIC_URL instead,
+// where a proxy in front has taken the path off, and find it here.
+const metadataPath = "/.well-known/oauth-protected-resource"
+
 // gateway is the whole as a handler.
 type gateway struct {
 	http.Handler
@@ -118,16 +125,19 @@ func open(ctx context.Context, store appaccess.Store, config middleware.Config) 
 		return nil, errors.Join(err, catalog.Close())
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /.well-known/oauth-protected-resource", gate.Metadata())
+	mux.Handle("GET "+metadataPath, gate.Metadata())
 	mux.Handle("GET /.well-known/ready", gate.ReadyHandler())
 	proxy := newProxy(catalog, config.Logger)
 	guarded := gate.Wrap(proxy)
 	return &gateway{catalog: catalog, gate: gate, proxy: proxy, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
+		switch { // a mux in between would answer odd paths itself
+		case r.URL.EscapedPath() == gate.MetadataPath():
+			gate.Metadata().ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, "/.well-known/"):
 			mux.ServeHTTP(w, r)
-			return
+		default:
+			guarded.ServeHTTP(w, r)
 		}
-		guarded.ServeHTTP(w, r) // no mux in between: it would answer odd paths itself
 	})}, nil
 }
 

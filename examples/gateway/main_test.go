@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/sqlite"
 	"github.com/entragate/entragate/middleware"
+	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -95,6 +97,48 @@ func TestGateway(t *testing.T) {
 	_, err = service.SetSubscriptionState(ctx, manager, "sub", appaccess.SubscriptionSuspended)
 	require.NoError(t, err)
 	eventually(401, "/orders", key...)
+}
+
+// The metadata stands where the gateway's own challenges say, with a path in
+// PUBLIC_URL and without.
+func TestMetadataIsWhereChallengesSay(t *testing.T) {
+	t.Parallel()
+	ctx, manager := t.Context(), appaccess.Manager("test")
+	tenant, err := entratest.New(entratest.Config{})
+	require.NoError(t, err)
+	identity, err := tenant.AddCaller("gateway", entratest.ApplicationAdministrator)
+	require.NoError(t, err)
+	store, err := sqlite.Open(ctx, sqlite.Temporary)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, store.Close()) })
+	engine, err := provision.New(provision.Config{Directory: tenant.Directory(identity), Journal: provision.NewStoreJournal(store)})
+	require.NoError(t, err)
+	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store, Provisioner: engine, TenantID: tenant.ID()})
+	require.NoError(t, err)
+	_, err = service.SetAccess(ctx, manager, "starter", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
+	require.NoError(t, err)
+	for _, public := range []string{"https://api.example.com", "https://api.example.com/", "https://api.example.com/v1", "https://api.example.com//a%20b/{c}/"} {
+		g, err := open(ctx, store, middleware.Config{
+			Tenants: []string{tenant.ID()}, Authority: tenant.BaseURL(), HTTPClient: &http.Client{Transport: tenant.Transport()}, Resource: public,
+		})
+		require.NoError(t, err, public)
+		t.Cleanup(g.close)
+		get := func(url string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, url, nil))
+			return w
+		}
+		refused := get("/echo")
+		require.Equal(t, 401, refused.Code)
+		m := regexp.MustCompile(`resource_metadata="(https://api\.example\.com[^"]*)"`).FindStringSubmatch(refused.Header().Get("WWW-Authenticate"))
+		require.Len(t, m, 2, refused.Header())
+		for _, url := range []string{m[1], metadataPath} {
+			found := get(url)
+			assert.Equal(t, 200, found.Code, url)
+			assert.Contains(t, found.Body.String(), public, url)
+		}
+		assert.Equal(t, 404, get(metadataPath+"/other").Code)
+	}
 }
 
 // main's own way, from the environment to the end.

@@ -33,7 +33,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -130,7 +129,7 @@ func routes(gate *middleware.Gate) http.Handler {
 func configure(getenv func(string) string, caFile string) (middleware.Config, error) {
 	config := middleware.Config{
 		Tenants:   []string{getenv("AZURE_TENANT_ID")},
-		Authority: strings.TrimSuffix(strings.TrimSuffix(getenv("AZURE_AUTHORITY_HOST"), "/"), "/"+getenv("AZURE_TENANT_ID")),
+		Authority: getenv("AZURE_AUTHORITY_HOST"),
 		Products: []middleware.Product{{
 			ID:        "product",
 			Audiences: []string{getenv("PRODUCT_APPLICATION_ID")},

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,16 +28,16 @@ const (
 
 // start runs the service as main does and returns its address. The test ends
 // it, and it must end well.
-func start(t *testing.T, tenant *entratest.Server, env map[string]string) string {
+func start(t *testing.T, tenant *entratest.Server, env map[string]string, stderr io.Writer) string {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(ca, tenant.CertificatePEM(), 0o600))
-	env["AZURE_TENANT_ID"], env["AZURE_AUTHORITY_HOST"] = tenant.ID(), tenant.BaseURL()
+	env["AZURE_TENANT_ID"], env["AZURE_AUTHORITY_HOST"] = tenant.ID(), tenant.Authority() // with the tenant
 	env["PRODUCT_APPLICATION_ID"], env["PRODUCT_ROLE"], env["ADDR"] = appID, "Product.Starter.All", "127.0.0.1:0"
 	ctx, stop := context.WithCancel(t.Context())
 	addr := make(chan net.Addr, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-ca", ca}, func(k string) string { return env[k] }, io.Discard, io.Discard, func(a net.Addr) { addr <- a })
+		ended <- run(ctx, []string{"-ca", ca}, func(k string) string { return env[k] }, io.Discard, stderr, func(a net.Addr) { addr <- a })
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -69,7 +70,7 @@ func call(t *testing.T, url string, header ...string) (int, string) {
 func TestService(t *testing.T) {
 	t.Parallel()
 	tenant := entratest.NewServer(t, entratest.Config{})
-	url := start(t, tenant, map[string]string{"SUBSCRIPTION_KEY_SHA256": appaccess.SumKey("right").String()})
+	url := start(t, tenant, map[string]string{"SUBSCRIPTION_KEY_SHA256": appaccess.SumKey("right").String()}, io.Discard)
 	token := tenant.MintToken(map[string]any{"aud": appID, "azp": clientID, "roles": []string{"Product.Starter.All"}}, nil)
 
 	status, body := call(t, url+"/hello", "Authorization", "Bearer "+token)
@@ -95,19 +96,47 @@ func TestNewKey(t *testing.T) {
 	key := regexp.MustCompile(appaccess.KeyPattern).FindString(out.String())
 	require.NotEmpty(t, key)
 	_, sum, _ := strings.Cut(out.String(), "SUBSCRIPTION_KEY_SHA256=")
-	url := start(t, entratest.NewServer(t, entratest.Config{}), map[string]string{"SUBSCRIPTION_KEY_SHA256": strings.TrimSpace(sum)})
+	url := start(t, entratest.NewServer(t, entratest.Config{}), map[string]string{"SUBSCRIPTION_KEY_SHA256": strings.TrimSpace(sum)}, io.Discard)
 	status, body := call(t, url+"/hello", "Ocp-Apim-Subscription-Key", key)
 	assert.Equal(t, 200, status)
 	assert.Equal(t, "hello, key\n", body)
 }
 
+// In report-only mode everything passes, and the log says what would not.
 func TestReportOnly(t *testing.T) {
 	t.Parallel()
-	tenant := entratest.NewServer(t, entratest.Config{})
-	url := start(t, tenant, map[string]string{"REPORT_ONLY": "true"})
-	status, body := call(t, url+"/hello")
-	assert.Equal(t, 200, status)
-	assert.Equal(t, "hello, whoever you are\n", body)
+	var log syncBuffer
+	url := start(t, entratest.NewServer(t, entratest.Config{}), map[string]string{"REPORT_ONLY": "true"}, &log)
+	for _, header := range [][]string{nil, {"Authorization", "Bearer x"}} {
+		status, body := call(t, url+"/hello", header...)
+		assert.Equal(t, 200, status)
+		assert.Equal(t, "hello, whoever you are\n", body)
+	}
+	refusals := 0
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "would be refused") && strings.Contains(line, "path=/hello") {
+			refusals++
+		}
+	}
+	assert.Equal(t, 2, refusals, "with a token and without: %s", log.String())
+}
+
+// syncBuffer is a buffer that is read while others write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 // What is missing is named.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"maps"
 	"net/http"
-	"testing"
+	"net/http/httptest"
+	"sync/atomic"
+	"time"
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/middleware"
@@ -110,17 +113,61 @@ func ExampleGate_Explain() {
 	// aud is "55556666-ffff-7777-aaaa-8888bbbb9999" (a client ID, as in version 2 tokens), allowed is "api://55556666-ffff-7777-aaaa-8888bbbb9999"
 }
 
-// The attacks of package entratest on a service of one's own.
-func ExampleGate_Product_attacks() {
-	var t *testing.T
-	var service http.Handler // behind a gate whose Authority is tenant.BaseURL()
-	test := func(tenant *entratest.Tenant, claims map[string]any) {
-		target := entratest.AttackTarget{Tenant: tenant, Claims: claims, Handler: service, Path: "/echo"}
-		for _, attack := range entratest.Attacks(target) {
-			if err := attack.Run(target); err != nil {
-				t.Error(err)
-			}
+// The test that a service should have: who may call it, who may not, no route
+// left unguarded, and the attacks of package entratest.
+func Example_test() {
+	var ahead atomic.Int64 // the attacks move this clock, so that nobody has to wait
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	tenant, err := entratest.New(entratest.Config{Now: now})
+	if err != nil {
+		log.Fatal(err)
+	}
+	gate, err := middleware.New(middleware.Config{
+		Tenants: []string{tenant.ID()}, Authority: tenant.BaseURL(), HTTPClient: &http.Client{Transport: tenant.Transport()},
+		Products: []middleware.Product{{
+			ID: "starter", Audiences: []string{"55556666-ffff-7777-aaaa-8888bbbb9999"}, Role: "Product.Starter.All",
+		}},
+		Now:         now,
+		KeyInterval: time.Nanosecond, // the attacks change the tenant's keys more often than is real
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer gate.Close()
+	mux := http.NewServeMux()
+	mux.Handle("GET /echo/resource", gate.Product("starter")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+
+	claims := map[string]any{
+		"aud": "55556666-ffff-7777-aaaa-8888bbbb9999", "azp": "00001111-aaaa-2222-bbbb-3333cccc4444", "roles": []string{"Product.Starter.All"},
+	}
+	call := func(claims map[string]any) int {
+		r := httptest.NewRequest(http.MethodGet, "/echo/resource", nil)
+		r.Header.Set("Authorization", "Bearer "+tenant.MintToken(claims, nil))
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		return w.Code
+	}
+	fmt.Println("with the role:", call(claims))
+	other := maps.Clone(claims)
+	other["roles"] = []string{"Product.Unlimited.All"}
+	fmt.Println("with another:", call(other))
+	fmt.Println("unguarded:", entratest.Unguarded(mux, "GET /echo/resource"))
+
+	passed := 0
+	target := entratest.AttackTarget{
+		Tenant: tenant, Claims: claims, Handler: mux, Path: "/echo/resource",
+		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
+	}
+	for _, attack := range entratest.Attacks(target) {
+		if err := attack.Run(target); err != nil {
+			fmt.Println(err)
+			passed++
 		}
 	}
-	_ = test
+	fmt.Println("attacks that pass:", passed)
+	// Output:
+	// with the role: 200
+	// with another: 403
+	// unguarded: []
+	// attacks that pass: 0
 }

@@ -1,0 +1,51 @@
+package entratest_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/entragate/entragate/provision/entratest"
+)
+
+// What a route is for reaches it, and only refusals count as guarded.
+func TestUnguarded(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	for pattern, status := range map[string]int{
+		"GET /guarded/{id}": 401, "POST /forbidden": 403, "/tree/": 401, "GET /exact/{$}": 401, "GET api.example.com/host": 401,
+		"GET /rest/{path...}": 401, "/open/{id}/x": 200, "DELETE /gone": 404, "GET /down": 503,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			assert.Empty(t, r.Header)
+			w.WriteHeader(status)
+		})
+	}
+	assert.Empty(t, entratest.Unguarded(mux, "GET /guarded/{id}", "POST /forbidden", "/tree/", "GET /exact/{$}", "GET api.example.com/host", "GET /rest/{path...}", "/guarded/:id", "/rest/*path", "/rest/*"))
+	assert.Equal(t, []string{"/open/{id}/x: 200", "DELETE /gone: 404", "GET /down: 503", "GET /forbidden: 405", "/open/:id/x: 200", "GET /host: 404"},
+		entratest.Unguarded(mux, "/open/{id}/x", "DELETE /gone", "GET /down", "GET /forbidden", "/open/:id/x", "/guarded/:id", "GET /host"))
+}
+
+func ExampleUnguarded() {
+	guard := func(h http.HandlerFunc) http.Handler { // a gate's, in a real service
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			h(w, r)
+		})
+	}
+	list := func(http.ResponseWriter, *http.Request) {}
+	mux := http.NewServeMux()
+	mux.Handle("GET /orders", guard(list))
+	mux.Handle("GET /orders/{id}", http.HandlerFunc(list))
+
+	for _, route := range entratest.Unguarded(mux, "GET /orders", "GET /orders/{id}") {
+		fmt.Println(route)
+	}
+	// Output:
+	// GET /orders/{id}: 200
+}

@@ -23,7 +23,7 @@ func TestNewServiceRefusesBadConfigurations(t *testing.T) {
 	for name, cfg := range map[string]appaccess.ServiceConfig{
 		"Store is required":                      {},
 		"TenantID is required":                   {Store: db, Provisioner: newFakeEntra()},
-		`ServiceConfig.Cloud: cloud: unknown`:    {Store: db, Cloud: "mars"},
+		`ServiceConfig.Cloud: unknown cloud`:     {Store: db, Cloud: "mars"},
 		"ServiceConfig.Authority: must be":       {Store: db, Authority: "http://example.com"},
 		`Authority: path "/common" is not the t`: {Store: db, TenantID: "t", Authority: "https://login.example/common"},
 		"Authority: excludes Cloud":              {Store: db, Cloud: "public", Authority: "https://login.example"},

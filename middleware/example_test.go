@@ -33,8 +33,9 @@ func Example() {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /echo/resource", func(w http.ResponseWriter, r *http.Request) {
-		caller, _ := middleware.PrincipalFrom(r.Context())
-		fmt.Fprintf(w, "hello %s\n", caller.ClientID)
+		if caller, ok := middleware.PrincipalFrom(r.Context()); ok { // nobody in report-only mode
+			fmt.Fprintf(w, "hello %s\n", caller.ClientID)
+		}
 	})
 	server := &http.Server{Addr: "localhost:8080", Handler: gate.Product("starter")(mux)}
 	_ = server // server.ListenAndServe()

@@ -37,7 +37,7 @@ func TestBadConfig(t *testing.T) {
 		"ClientID: must be the appl":      func(c *tokenclient.Config) { c.ClientID = "order-sync" },
 		"a GUID; a name will not do":      func(c *tokenclient.Config) { c.ClientID = password }, // into the wrong field
 		`TenantID: ".."`:                  func(c *tokenclient.Config) { c.TenantID = ".." },
-		`Cloud: cloud: unknown`:           func(c *tokenclient.Config) { c.Cloud = "mars" },
+		`Cloud: unknown cloud`:            func(c *tokenclient.Config) { c.Cloud = "mars" },
 		"Authority: must be https":        func(c *tokenclient.Config) { c.Authority = "http://login.contoso.com" },
 		"Authority: excludes Cloud":       func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://x", "china" },
 		`but Cloud is "china"`:            func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://login.microsoftonline.com", "china" },

@@ -84,15 +84,9 @@ type signIn struct {
 }
 
 func newSignIn(p *Portal, cfg SignIn) (*signIn, error) {
-	hosts, err := cloud.Lookup(cfg.Cloud)
+	hosts, err := cloud.Resolve(cfg.Cloud, cfg.Authority, cfg.TenantID)
 	if err != nil {
-		return nil, fmt.Errorf("portal: SignIn.Cloud: %w", err)
-	}
-	if cfg.Authority != "" {
-		hosts.Authority = strings.TrimSuffix(cfg.Authority, "/")
-		if err := cloud.CheckURL("Authority", hosts.Authority); err != nil {
-			return nil, fmt.Errorf("portal: SignIn.%w", err)
-		}
+		return nil, fmt.Errorf("portal: SignIn.%w", err)
 	}
 	for field, value := range map[string]string{"TenantID": cfg.TenantID, "ClientID": cfg.ClientID, "RedirectURL": cfg.RedirectURL} {
 		if value == "" {

@@ -42,7 +42,7 @@ func Lookup(name string) (Hosts, error) {
 	}
 	h, ok := table[name]
 	if !ok {
-		return Hosts{}, fmt.Errorf("cloud: unknown cloud %q: allowed are %s", name, Names)
+		return Hosts{}, fmt.Errorf("unknown cloud %q: allowed are %s", name, Names)
 	}
 	return h, nil
 }

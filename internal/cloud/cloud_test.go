@@ -75,7 +75,7 @@ func TestResolveRefuses(t *testing.T) {
 		tenants         []string
 		want            string
 	}{
-		{"mars", "", nil, `Cloud: cloud: unknown cloud "mars"`},
+		{"mars", "", nil, `Cloud: unknown cloud "mars"`},
 		{"", "http://login.contoso.com", nil, "Authority: must be https"},
 		{"", "https://login.contoso.com/?x", nil, "Authority: must not carry"},
 		{"", "login.contoso.com", nil, "Authority: "},

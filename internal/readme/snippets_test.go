@@ -30,8 +30,9 @@ func Example_serviceOwner() {
 		defer gate.Close()
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /echo/resource", func(w http.ResponseWriter, r *http.Request) {
-			caller, _ := middleware.PrincipalFrom(r.Context())
-			fmt.Fprintf(w, "hello %s\n", caller.ClientID)
+			if caller, ok := middleware.PrincipalFrom(r.Context()); ok { // nobody in report-only mode
+				fmt.Fprintf(w, "hello %s\n", caller.ClientID)
+			}
 		})
 		return http.ListenAndServe("localhost:8080", gate.Product("starter")(mux))
 	}
@@ -97,6 +98,7 @@ func Example_caller() {
 		if err != nil {
 			return err
 		}
+		api.Timeout = 30 * time.Second                                // else a hung API is waited for without end
 		resp, err := api.Get("https://api.contoso.com/echo/resource") // with a fresh token, each time
 		if err != nil {
 			return err

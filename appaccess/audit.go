@@ -23,10 +23,10 @@ type AuditRecord struct {
 
 // AuditFilter selects audit records. Empty fields select all.
 type AuditFilter struct {
-	Object string // kind and ID: "product/starter"
-	Actor  string // user ID
-	Action string // exactly: product.create
-	From   time.Time
+	Object string    // kind and ID: "product/starter"
+	Actor  string    // user ID
+	Action string    // exactly: product.create
+	From   time.Time // inclusive
 	To     time.Time // exclusive
 	After  string    // the Next of the page before
 	Limit  int       // 0 is 100, at most 999
@@ -49,7 +49,7 @@ func (s *Service) Audit(ctx context.Context, by Actor, f AuditFilter) (Page[Audi
 		limit = 100
 	}
 	if limit < 0 || limit > maxList {
-		return found, &InvalidError{"limit", fmt.Sprintf("1 to %d, or 0 for 100", maxList)}
+		return found, &InvalidError{"limit", fmt.Sprintf("must be 1 to %d, or 0 for 100", maxList)}
 	}
 	err := s.view(ctx, by, func(l *look) error {
 		if err := l.onlyManager(); err != nil {

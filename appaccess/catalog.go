@@ -19,11 +19,12 @@ type CatalogConfig struct {
 	Store Store // required; the Catalog does not close it
 
 	// Clients and Keys bound the client applications and the subscription keys
-	// that are remembered: 16,384 each if zero. One takes about 1 KiB.
+	// that are remembered: 16,384 each if zero, none if negative. One takes
+	// about 1 KiB.
 	Clients int
 	Keys    int
 	// Unknown bounds, apart from those, the client IDs and the keys that are
-	// remembered as unknown: 8,192 each if zero.
+	// remembered as unknown: 8,192 each if zero, none if negative.
 	Unknown int
 
 	// StaleFor is a choice between availability and revocation: how long
@@ -100,8 +101,9 @@ type Catalog struct {
 	closing sync.Once
 }
 
-// NewCatalog reads products and APIs, in the time that ctx gives, and begins to
-// follow the store. Close ends that.
+// NewCatalog reads products and APIs, in the time that ctx gives and at most 30
+// seconds, and begins to follow the store. Close ends that. A store that is out of
+// reach is [ErrUnavailable]: a Catalog needs it once to begin.
 func NewCatalog(ctx context.Context, config CatalogConfig) (*Catalog, error) {
 	if config.Store == nil {
 		return nil, errors.New("appaccess: CatalogConfig.Store is required")

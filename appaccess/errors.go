@@ -16,7 +16,7 @@ var (
 	// the object is theirs to see but the action is a manager's.
 	ErrForbidden = errors.New("forbidden")
 	// ErrUnavailable: the store or Entra cannot be reached now; trying again
-	// later can help.
+	// later can help. What was to be written may have been.
 	ErrUnavailable = errors.New("unavailable")
 )
 

@@ -12,8 +12,11 @@ const (
 	MaxRecordBody  = 1 << 20 // bytes
 	MaxRecordIndex = 1000    // entries
 	MaxIndexValue  = 512     // bytes, for the name and for the value of an entry
-	maxRecordText  = 1 << 16 // bytes
-	maxRecordKind  = 32      // bytes
+)
+
+const (
+	maxRecordText = 1 << 16 // bytes
+	maxRecordKind = 32      // bytes
 )
 
 // Validate checks the limits that every store keeps to. The error is an

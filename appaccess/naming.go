@@ -9,7 +9,8 @@ import (
 // Naming gives the names that objects have in Entra, from a product's name.
 // What it returns is checked against Entra's rules by [Service], and two
 // products never get the same application name or role value: the second one
-// is refused. Its methods must be pure: the same answer for the same name.
+// is refused. Its methods must be pure: the same answer for the same name, from
+// many goroutines at once.
 type Naming interface {
 	// ProductApplication is the display name of a product's application.
 	ProductApplication(product string) string

@@ -16,7 +16,8 @@ type Provisioner interface {
 	// Apply makes Entra follow. An object that fails does not keep the others
 	// from being done: Applied holds what was recorded and, by object, what
 	// failed. The error is for what concerns the whole call (a context that
-	// ended, a journal out of reach). progress may be nil.
+	// ended, a journal out of reach). progress, which may be nil, is called by
+	// one goroutine at a time and holds the work up meanwhile.
 	Apply(ctx context.Context, want Wanted, progress func(Progress)) (Applied, error)
 
 	// AddCredential adds a credential to a client application that was applied

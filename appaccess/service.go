@@ -22,7 +22,8 @@ import (
 // effect in every gate at once, whatever Entra does. When Entra does not
 // follow, the method returns the object as stored and a [*ProvisionError]; the
 // same call again, or [Service.Sync], finishes the work. After any other error
-// nothing was changed.
+// nothing was changed, except that after [ErrUnavailable] and the context's end
+// the store may have committed without our hearing of it: look, or call again.
 //
 // Service keeps no state of its own: any number of replicas may work on one
 // store, with clocks that differ by less than 30 seconds. Each object is worked
@@ -64,16 +65,20 @@ type ServiceConfig struct {
 	// Cloud.
 	Authority string
 
-	// HandoverKeys seal secrets that a manager makes for an owner. The first
-	// seals, all of them open: put a new key in front and drop an old one
-	// after HandoverTTL. Without any, [Service.HandOverSecret] is refused.
+	// HandoverKeys seal secrets that a manager makes for an owner; [NewSecret]
+	// wraps their bytes. The first seals, all of them open: put a new key in
+	// front and drop an old one after HandoverTTL. Without any,
+	// [Service.HandOverSecret] is refused.
 	HandoverKeys []HandoverKey
 	// HandoverTTL is how long a sealed secret waits for its owner; 0: 72 hours.
+	// Negative ones are refused.
 	HandoverTTL time.Duration
 
-	// Logger is told what fails in Entra; nil: nothing is logged.
+	// Logger is told what fails in Entra, at Warn, and of [Service.Run] what was
+	// done, at Info, or is left undone, at Error. Nil: nothing is logged.
 	Logger *slog.Logger
-	// Now is the clock; nil: [time.Now].
+	// Now is the clock; nil: [time.Now]. It is asked by many goroutines at once,
+	// like Naming and Sleep.
 	Now func() time.Time
 	// Sleep waits, for another replica that is at work on the same object and
 	// between the turns of Run, and returns early with an error when the context
@@ -106,7 +111,7 @@ type Filter struct {
 	OwnerID string
 	// After is the Next of the page before; empty: the first page.
 	After string
-	// Limit is the most items of a page: 0 is 100, at most 1,000.
+	// Limit is the most items of a page: 0 is 100, at most 999.
 	Limit int
 }
 
@@ -118,7 +123,9 @@ type Page[T any] struct {
 
 // NewService checks the configuration and, when the store is new, puts the
 // product Starter (published, with subscription keys) with the API Echo (at
-// /echo) into it, as API Management does. They are not put back once deleted.
+// /echo) into it, as API Management does. They are not put back once deleted. The
+// error names the field of the configuration that is wrong, or is the store's:
+// [ErrUnavailable] if it is out of reach.
 func NewService(ctx context.Context, cfg ServiceConfig) (*Service, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("appaccess: ServiceConfig.Store is required")

@@ -186,8 +186,8 @@ func (s *Service) UpdateApplication(ctx context.Context, by Actor, id string, up
 }
 
 // GrantProducts grants products to an application; those that it has already
-// stay. Each product must have token access, be published and hold an API. For
-// managers only.
+// stay. Each product must have token access, be published and hold an API. An
+// application has at most 50 of them. For managers only.
 func (s *Service) GrantProducts(ctx context.Context, by Actor, id string, productIDs []string) (ClientApplication, error) {
 	return s.linkProducts(ctx, by, id, productIDs, s.grant)
 }

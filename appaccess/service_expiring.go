@@ -19,7 +19,8 @@ type ExpiringCredential struct {
 // Expiring lists the credentials that have expired or will within a time; one
 // that was replaced counts by the end of its overlap. A developer gets those of
 // their own applications. It reads all credentials of the applications it
-// concerns, so it is a report, not something to ask on every request.
+// concerns, so it is a report, not something to ask on every request. A time of 0
+// lists those that have expired.
 func (s *Service) Expiring(ctx context.Context, by Actor, within time.Duration, f Filter) (Page[ExpiringCredential], error) {
 	q, limit, err := f.query()
 	if err != nil {

@@ -182,6 +182,25 @@ func asEither(err error, invalid **appaccess.InvalidError, conflict **appaccess.
 	return errors.As(err, invalid) || errors.As(err, conflict)
 }
 
+// The bounds of a page are what the documentation says.
+func TestPageLimits(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for limit, ok := range map[int]bool{-1: false, 0: true, 1: true, 999: true, 1000: false} {
+		for name, err := range map[string]error{
+			"users": errOf(h.Users(ctx, boss, appaccess.Filter{Limit: limit})),
+			"audit": errOf(h.Audit(ctx, boss, appaccess.AuditFilter{Limit: limit})),
+		} {
+			if ok {
+				assert.NoError(t, err, "%s %d", name, limit)
+				continue
+			}
+			assertInvalid(t, err, "limit")
+			assert.ErrorContains(t, err, "must be 1 to 999")
+		}
+	}
+}
+
 // A well-formed ID that nobody has is told apart from one that cannot be one,
 // with the kind of what is not there.
 func TestUnknownReferencesAreNamed(t *testing.T) {

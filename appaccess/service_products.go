@@ -9,11 +9,11 @@ import (
 
 // ProductRequest describes a new product.
 type ProductRequest struct {
-	ID          string // empty: made from the name
-	Name        string // 1 to 300 characters, unique; fewer with token access, see [DefaultNaming]
-	Description string // at most 1,000 characters
-	Access      Access // what it accepts from the start
-	APIs        []string
+	ID          string   // empty: made from the name
+	Name        string   // 1 to 300 characters, unique; fewer with token access, see [DefaultNaming]
+	Description string   // at most 1,000 characters
+	Access      Access   // what it accepts from the start
+	APIs        []string // at most 900 IDs
 	Published   bool
 	// Adopt is the client ID of an application in Entra to take over as the
 	// product's own, with token access; empty: one is created.

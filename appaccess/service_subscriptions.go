@@ -253,7 +253,8 @@ func (s *Service) LastUse(ctx context.Context, by Actor, id string) (time.Time, 
 }
 
 // UpdateSubscription changes a subscription's name, for its owner too, or when
-// it expires, for managers only.
+// it expires, for managers only. One that has expired stays so until its state is
+// set to active.
 func (s *Service) UpdateSubscription(ctx context.Context, by Actor, id string, up SubscriptionUpdate) (Subscription, error) {
 	return s.editSubscription(ctx, by, id, "subscription.update", func(e *edit, v *Subscription) (bool, error) {
 		renamed := change(&v.Name, up.Name)
@@ -266,9 +267,10 @@ func (s *Service) UpdateSubscription(ctx context.Context, by Actor, id string, u
 }
 
 // SetSubscriptionState moves a subscription on: submitted to active or
-// rejected, active to suspended and back, any of them to cancelled, which is
-// final. It takes effect in every gate at once. For managers; an owner may
-// cancel.
+// rejected, active to suspended and back, either to expired, expired to active
+// once a later expiry is set, and all but rejected to cancelled. Rejected and
+// cancelled are final; any other move is a [*ConflictError]. It takes effect in
+// every gate at once. For managers; an owner may cancel.
 func (s *Service) SetSubscriptionState(ctx context.Context, by Actor, id string, state SubscriptionState) (Subscription, error) {
 	return s.editSubscription(ctx, by, id, "subscription."+string(state), func(e *edit, v *Subscription) (bool, error) {
 		if state != SubscriptionCancelled {

@@ -238,7 +238,7 @@ func (f Filter) query() (Query, int, error) {
 	case limit == 0:
 		limit = 100
 	case limit < 0 || limit > maxList:
-		return Query{}, 0, &InvalidError{"limit", fmt.Sprintf("1 to %d, or 0 for 100", maxList)}
+		return Query{}, 0, &InvalidError{"limit", fmt.Sprintf("must be 1 to %d, or 0 for 100", maxList)}
 	}
 	for field, v := range map[string]string{"search": f.Search, "after": f.After, "ownerId": f.OwnerID} {
 		if err := checkText(field, v, 0, maxName); err != nil {

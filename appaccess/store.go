@@ -49,8 +49,8 @@ type Revision int64
 // Kind is the kind of a record: at most 32 lower-case letters.
 type Kind string
 
-// The kinds that Service keeps. Others may be added by packages that keep
-// their own records in the same store (package provision keeps its journal).
+// The kinds that Service keeps, and two that are for a Provisioner: package
+// provision keeps its journal in the same store. Others may be added.
 const (
 	KindProduct      Kind = "product"
 	KindAPI          Kind = "api"
@@ -61,14 +61,14 @@ const (
 	KindUse          Kind = "use"      // last use of a subscription
 	KindHandover     Kind = "handover" // a sealed secret on its way to its owner
 	KindAudit        Kind = "audit"
-	KindJournal      Kind = "journal"
-	KindLease        Kind = "lease"
+	KindJournal      Kind = "journal" // of provision: recorded IDs and operations under way
+	KindLease        Kind = "lease"   // of provision: who is at work on an object
 )
 
 // Record is one object as a store keeps it. The limits are those that every
 // store must accept, and [Record.Validate] the one that checks them: an ID of 1
 // to 200 bytes of UTF-8 without NUL, a body of 1 MiB, 1,000 index entries with a
-// value of at most 512 bytes.
+// value of at most 512 bytes, and 64 KiB of text.
 type Record struct {
 	Kind Kind
 	ID   string

@@ -15,7 +15,6 @@ import (
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/sqlite"
 	"github.com/entragate/entragate/internal/loopback"
-	"github.com/entragate/entragate/internal/secret"
 	"github.com/entragate/entragate/middleware"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
@@ -166,7 +165,7 @@ func (h *house) openGateway(ctx context.Context, addr string) (err error) {
 }
 
 // token gets a token as a caller's program does.
-func (h *house) token(ctx context.Context, clientID string, value secret.Value, scope string) (string, error) {
+func (h *house) token(ctx context.Context, clientID string, value appaccess.Secret, scope string) (string, error) {
 	c, err := tokenclient.New(tokenclient.Config{
 		TenantID:   h.tenant.ID(),
 		Authority:  h.tenant.BaseURL(),
@@ -202,10 +201,10 @@ func randomSeed() uint64 {
 	return n
 }
 
-func randomKey() secret.Value {
+func randomKey() appaccess.Secret {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return secret.New(string(b[:]))
+	return appaccess.NewSecret(string(b[:]))
 }
 
 func randomText() string { return fmt.Sprintf("ctl_%s", rand.Text()) }

@@ -211,11 +211,11 @@ func (s *keySource) fetch(ctx context.Context) time.Duration {
 	old := s.set.Load()
 	set, err := s.read(ctx, old)
 	changed := err == nil && !sameKeys(set, old)
+	if s.observed != nil && ctx.Err() == nil { // told before they serve: a record that names them comes first
+		s.observed(set, changed, err)
+	}
 	if err == nil {
 		s.set.Store(set)
-	}
-	if s.observed != nil && ctx.Err() == nil {
-		s.observed(set, changed, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

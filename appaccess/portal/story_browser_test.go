@@ -239,7 +239,7 @@ func TestMenuAndCopy(t *testing.T) {
 	b.wait(`document.querySelector(".menu nav a").offsetParent !== null`)
 	b.shoot("phone-light_menu")
 	b.wait(`document.querySelector('button[data-copy="client-id"]').offsetParent !== null`)
-	eval[bool](b, `(window.copied = "", navigator.clipboard.writeText = async text => { window.copied = text }, true)`)
+	eval[bool](b, `(window.setTimeout = () => 0, window.copied = "", navigator.clipboard.writeText = async text => { window.copied = text }, true)`)
 	eval[bool](b, `document.querySelector('button[data-copy="client-id"]').click() || true`)
 	b.wait(`window.copied === ` + quoted(w.only().Entra.AppID))
 	b.wait(`document.querySelector('button[data-copy="client-id"]').textContent === "Copied"`)

@@ -62,8 +62,9 @@ func TestTryItWithASecret(t *testing.T) {
 	assert.Equal(t, int64(1), w.calls.Load())
 	// Neither the secret nor anything of a token that could be used comes back.
 	lacks(t, got, secret)
-	lacks(t, got, "eyJ")
-	lacks(t, got, base64.RawURLEncoding.EncodeToString([]byte(`{"typ"`))[:6])
+	for _, begin := range []string{`{"typ":`, `{"alg":`, `{"aud":`} { // a shorter one may stand in a random claim
+		lacks(t, got, base64.RawURLEncoding.EncodeToString([]byte(begin))[:9])
+	}
 	lacks(t, got, "api=secret", "cookies of the API are not shown")
 
 	wrong := try(a, "secret", "not-the-secret")

@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
@@ -70,6 +72,33 @@ func gateway(config string) error {
 		return err
 	}
 	return s.Close()
+}
+
+// watchServer tells the longest time, in nanoseconds, that PostgreSQL took for
+// the least that one can ask it.
+func watchServer(t *testing.T, dsn string) *atomic.Int64 {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	require.NoError(t, err)
+	longest := new(atomic.Int64)
+	ctx, stop := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for ctx.Err() == nil {
+			began := time.Now()
+			if _, err := conn.Exec(ctx, "SELECT 1"); err != nil {
+				return
+			}
+			longest.Store(max(longest.Load(), int64(time.Since(began))))
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		watching.Wait()
+		require.NoError(t, conn.Close(context.Background()))
+	})
+	return longest
 }
 
 // watchStalls tells the longest time, in nanoseconds, for which this process

@@ -77,6 +77,22 @@ func subscriptionKey(key string) http.Header {
 	return http.Header{"Ocp-Apim-Subscription-Key": {key}}
 }
 
+// until waits for what the gateway learns a little after the Service did it.
+func until(ctx context.Context, what string, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // untilRefused calls until the gate refuses, and tells how long that took. A
 // call that was begun later than limit and still passes is an error.
 func untilRefused(ctx context.Context, client *http.Client, gateway string, header http.Header, limit time.Duration) (time.Duration, error) {

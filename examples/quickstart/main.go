@@ -15,6 +15,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -46,6 +47,8 @@ type options struct {
 	serve bool
 	env   string
 	addr  string
+	// endOfAccess is the longest that it may take; 0: 1 second.
+	endOfAccess time.Duration
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
@@ -66,7 +69,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 	}()
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	s := &story{house: h, say: say}
+	s := &story{house: h, say: say, endOfAccess: cmp.Or(o.endOfAccess, time.Second)}
 	if err := s.tell(ctx); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 func TestStory(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), options{addr: "127.0.0.1:0"}, &out), out.String())
+	require.NoError(t, run(t.Context(), options{addr: "127.0.0.1:0", endOfAccess: time.Minute}, &out), out.String())
 	text := out.String()
 	for _, line := range []string{
 		`(?m)^   created         APIMProductApplicationStarter$`,
@@ -77,7 +77,9 @@ func serveHouse(t *testing.T) running {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	var out bytes.Buffer
-	go func() { ended <- run(ctx, options{serve: true, env: file, addr: "127.0.0.1:0"}, &out) }()
+	go func() {
+		ended <- run(ctx, options{serve: true, env: file, addr: "127.0.0.1:0", endOfAccess: time.Minute}, &out)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-ended)

@@ -32,8 +32,9 @@ var manager = appaccess.Manager("manager")
 type story struct {
 	*house
 	sample
-	say func(format string, args ...any)
-	n   int
+	say         func(format string, args ...any)
+	endOfAccess time.Duration // the longest that it may take
+	n           int
 }
 
 func (s *story) step(title string) {
@@ -262,6 +263,12 @@ func (s *story) callTheAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := until(ctx, "the gateway to know the product Reports", func() (bool, error) {
+		now := s.catalog.Snapshot()
+		return now != nil && now.Product("reports") != nil && now.Product("reports").Entra.AppID != "", nil
+	}); err != nil {
+		return err
+	}
 	for _, c := range []call{
 		{"no credential", nil, http.StatusUnauthorized},
 		{"a garbage token", bearer("garbage"), http.StatusUnauthorized},
@@ -290,12 +297,18 @@ func (s *story) endAccess(ctx context.Context) error {
 	if _, err := s.service.SuspendApplication(ctx, manager, s.applicationID); err != nil {
 		return err
 	}
-	took, err := untilRefused(ctx, s.client, s.gateway, bearer(token), time.Second)
+	took, err := untilRefused(ctx, s.client, s.gateway, bearer(token), s.endOfAccess)
 	if err != nil {
 		return fmt.Errorf("after suspension: %w", err)
 	}
 	s.say("   the same token was refused %d ms after the suspension was stored", took.Milliseconds())
 	if _, err := s.service.ResumeApplication(ctx, manager, s.applicationID); err != nil {
+		return err
+	}
+	if err := until(ctx, "the resumed application to pass", func() (bool, error) {
+		status, _, err := post(ctx, s.client, s.gateway+resource, bearer(token))
+		return status == http.StatusOK, err
+	}); err != nil {
 		return err
 	}
 	s.say("   resumed")

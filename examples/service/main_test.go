@@ -53,13 +53,16 @@ func start(t *testing.T, tenant *entratest.Server, env map[string]string, stderr
 	}
 }
 
+// client has connections of its own, which no other test's server closes.
+var client = &http.Client{Transport: &http.Transport{}}
+
 func call(t *testing.T, url string, header ...string) (int, string) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	require.NoError(t, err)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

@@ -98,7 +98,7 @@ func Example_caller() {
 		if err != nil {
 			return err
 		}
-		api.Timeout = 30 * time.Second                                // else a hung API is waited for without end
+		api.Timeout = 30 * time.Second
 		resp, err := api.Get("https://api.contoso.com/echo/resource") // with a fresh token, each time
 		if err != nil {
 			return err

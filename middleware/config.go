@@ -380,6 +380,10 @@ func (c *Config) checkSubscriptions(products, apis map[string]bool) error {
 		switch {
 		case s.PrimarySum == none:
 			return fmt.Errorf("Subscriptions: %s: PrimarySum: is missing", s.ID)
+		case s.PrimarySum == sumOfNothing:
+			return fmt.Errorf("Subscriptions: %s: PrimarySum: is that of the empty text, which is no key", s.ID)
+		case s.SecondarySum == sumOfNothing:
+			return fmt.Errorf("Subscriptions: %s: SecondarySum: is that of the empty text, which is no key", s.ID)
 		case seen[s.PrimarySum]:
 			return fmt.Errorf("Subscriptions: %s: PrimarySum: is that of another key, too", s.ID)
 		case s.SecondarySum != none && (seen[s.SecondarySum] || s.SecondarySum == s.PrimarySum):
@@ -392,6 +396,9 @@ func (c *Config) checkSubscriptions(products, apis map[string]bool) error {
 	}
 	return nil
 }
+
+// sumOfNothing is what an unset variable becomes.
+var sumOfNothing = appaccess.SumKey("")
 
 var states = []appaccess.SubscriptionState{
 	appaccess.SubscriptionActive, appaccess.SubscriptionSubmitted, appaccess.SubscriptionSuspended,

@@ -97,6 +97,8 @@ func TestConfig(t *testing.T) {
 		"key query chars":     {func(c *cfg) { c.KeyQuery = "a{" }, "KeyQuery"},
 		"no sum":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimarySum"},
 		"same sums":           {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: appaccess.SumKey("a"), SecondarySum: appaccess.SumKey("a")}), "SecondarySum"},
+		"no key":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "active", PrimarySum: appaccess.SumKey("")}), "PrimarySum"},
+		"no second key":       {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "active", PrimarySum: sum("a"), SecondarySum: appaccess.SumKey("")}), "SecondarySum"},
 		"no state":            {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: sum("a")}), "allowed are active or submitted"},
 		"state in capitals":   {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "Active", PrimarySum: sum("a")}), `State: "Active"`},
 		"scope as audience":   {func(c *cfg) { first(c).Audiences = []string{"api://x/.default"} }, `Audiences: "api://x/.default" is a scope`},

@@ -39,7 +39,14 @@ type CatalogConfig struct {
 	// Logger is told at Warn when the store is lost, and once a minute for as
 	// long as it is, and at Info when it is back. Nil logs nothing.
 	Logger *slog.Logger
-	// MeterProvider gets OpenTelemetry metrics; nil measures nothing.
+	// MeterProvider gets OpenTelemetry metrics; nil measures nothing:
+	//
+	//	entragate.catalog.staleness     s         time since all answers were last known to be current
+	//	entragate.catalog.entries       {entry}   what is remembered; entragate.entry: client or key
+	//	entragate.catalog.hits          {lookup}  answered from memory; entragate.entry: client or key
+	//	entragate.catalog.loads         {load}    read from the store
+	//	entragate.catalog.failures      {load}    reads that failed
+	//	entragate.catalog.uses.dropped  {use}     last uses that were not written
 	MeterProvider metric.MeterProvider
 }
 

@@ -32,8 +32,8 @@ func (c *Catalog) measure(provider metric.MeterProvider) error {
 			return fmt.Errorf("appaccess: metrics: %w", err)
 		}
 	}
-	client := metric.WithAttributes(attribute.String("entry", "client"))
-	key := metric.WithAttributes(attribute.String("entry", "key"))
+	client := metric.WithAttributes(attribute.String("entragate.entry", "client"))
+	key := metric.WithAttributes(attribute.String("entragate.entry", "key"))
 	c.clients.known.hits, c.keys.known.hits = new(atomic.Int64), new(atomic.Int64)
 	var err error
 	c.metrics, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {

@@ -68,11 +68,17 @@ func TestRoutesAreGuarded(t *testing.T) {
 	_, gate := setUp(t)
 	routes, err := frameworks.ChiRoutes(frameworks.Chi(gate))
 	require.NoError(t, err)
-	for name, routes := range map[string][]string{
-		"chi": routes, "gin": frameworks.GinRoutes(frameworks.Gin(gate)), "echo": frameworks.EchoRoutes(frameworks.Echo(gate)),
+	for name, tc := range map[string]struct {
+		router http.Handler
+		routes []string
+	}{
+		"chi":  {frameworks.Chi(gate), routes},
+		"gin":  {frameworks.Gin(gate), frameworks.GinRoutes(frameworks.Gin(gate))},
+		"echo": {frameworks.Echo(gate), frameworks.EchoRoutes(frameworks.Echo(gate))},
 	} {
-		require.Len(t, routes, 1, name)
-		assert.Empty(t, gate.CheckRoutes(routes...), name)
+		require.Len(t, tc.routes, 1, name)
+		assert.Empty(t, entratest.Unguarded(tc.router, tc.routes...), "as it stands: "+name)
+		assert.Empty(t, gate.CheckRoutes(tc.routes...), "behind Gate.Wrap: "+name)
 		assert.NotEmpty(t, gate.CheckRoutes("GET /other"), name)
 	}
 }

@@ -29,8 +29,12 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d *decision) {
 		return
 	}
 	h.Set("Content-Type", "application/json")
+	body := bodies[answer{d.reason, d.status}]
+	if d.reason == TokenAudienceNotAllowed && d.status == http.StatusForbidden && d.route.scope != "" {
+		body = otherProduct
+	}
 	w.WriteHeader(d.status)
-	_, _ = w.Write(bodies[answer{d.reason, d.status}])
+	_, _ = w.Write(body)
 }
 
 // refusal is what Config.Refuse writes to. An answer that says no status has
@@ -64,6 +68,9 @@ func (w *refusal) FlushError() error {
 	w.begin()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
+
+// Flush implements [http.Flusher].
+func (w *refusal) Flush() { _ = w.FlushError() }
 
 // Unwrap gives [http.ResponseController] the rest.
 func (w *refusal) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -115,10 +122,12 @@ var bodies = func() map[answer][]byte {
 			all[answer{reason, status}] = text(status, message)
 		}
 	}
-	otherProduct := answer{TokenAudienceNotAllowed, http.StatusForbidden}
-	all[otherProduct] = text(otherProduct.status, "Access denied: the access token is for another product. Ask for one with the scope that the WWW-Authenticate header names.")
 	return all
 }()
+
+// otherProduct is for a token of another product, where the challenge names the
+// scope of one that would do.
+var otherProduct = text(http.StatusForbidden, "Access denied: the access token is for another product. Ask for one with the scope that the WWW-Authenticate header names.")
 
 func text(status int, message string) []byte {
 	quoted, err := jsontext.AppendQuote(nil, message)

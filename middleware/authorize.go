@@ -120,21 +120,24 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 		case near > closest:
 			closest, best = near, f
 			best.product = pr.id
-		case near == closest && f.reason == RoleMissing && f.reason == best.reason && len(best.want) < maxWant:
+		case near == closest && near == roleMissing && f.reason == best.reason && len(best.want) < maxWant && !slices.Contains(strings.Split(best.want, " or "), f.want):
 			best.want += " or " + f.want
 		}
 	}
 	if closest <= 0 {
 		got := clip(strings.Join(t.aud, " "))
-		if other := p.audiences[t.aud[0]]; other != nil { // p knows it
-			got += " of product " + other.id
+		if len(t.aud) == 1 { // p knows it
+			got += " of product " + p.audiences[t.aud[0]].id
 		}
 		best = forbidden(TokenAudienceNotAllowed, "aud", got, r.audList)
 	}
 	return best
 }
 
-const maxWant = 200 // bytes, roughly
+const (
+	maxWant     = 200 // bytes, roughly
+	roleMissing = 4   // how near a token is that lacks nothing but the role
+)
 
 // admits holds a token against one product; near says how far it got.
 func (pr *product) admits(t *token) (f failure, near int) {
@@ -150,12 +153,12 @@ func (pr *product) admits(t *token) (f failure, near int) {
 	case !slices.Contains(t.roles, pr.role):
 		if slices.ContainsFunc(t.roles, func(s string) bool { return strings.EqualFold(s, pr.role) }) {
 			// Entra writes a role as it was defined: this one is none of its.
-			return unauthorized(TokenClaimValueNotAllowed, "roles", clip(strings.Join(t.roles, " ")), pr.role), 4
+			return unauthorized(TokenClaimValueNotAllowed, "roles", clip(strings.Join(t.roles, " ")), pr.role), roleMissing
 		}
 		if len(t.roles) == 0 {
-			return forbidden(RoleMissing, "roles", absent, pr.role), 4
+			return forbidden(RoleMissing, "roles", absent, pr.role), roleMissing
 		}
-		return forbidden(RoleMissing, "roles", clip(strings.Join(t.roles, " ")), pr.role), 4
+		return forbidden(RoleMissing, "roles", clip(strings.Join(t.roles, " ")), pr.role), roleMissing
 	}
 	return failure{}, 5
 }

@@ -114,7 +114,8 @@ type Config struct {
 
 	// Logger gets refusals at Info (those without a credential at Debug, unless
 	// ReportOnly is set), and what an operator should look at, at Warn. Nil logs
-	// nothing. No credential is ever in a record. See the package's Telemetry.
+	// nothing. No credential is ever in a record, and its handler must not wait
+	// for the gate. See the package's Telemetry.
 	Logger *slog.Logger
 	// MeterProvider gets OpenTelemetry metrics; nil measures nothing. See the
 	// package's Telemetry.

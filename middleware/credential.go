@@ -134,7 +134,9 @@ func (g *Gate) HideKeys(next http.Handler) http.Handler {
 			r = r.WithContext(r.Context())
 			redact(r, name)
 			if len(r.Header[g.cfg.KeyHeader]) == 0 {
-				r.Header = r.Header.Clone()
+				if r.Header = r.Header.Clone(); r.Header == nil {
+					r.Header = http.Header{}
+				}
 				r.Header[g.cfg.KeyHeader] = slices.Repeat([]string{value}, min(n, 2))
 			}
 		}

@@ -32,9 +32,9 @@ type Decision struct {
 	Detail Detail `json:"detail,omitzero"`
 	// Cached: the token had been checked before.
 	Cached bool `json:"cached,omitempty"`
-	// RetryAfter is when asking again may help, of a 503, in whole seconds (as
-	// JSON, in nanoseconds).
-	RetryAfter time.Duration `json:"retryAfter,omitempty"`
+	// RetryAfter is when asking again may help, of a 503, in whole seconds. It is
+	// not in the JSON, where libraries differ on what a Duration is.
+	RetryAfter time.Duration `json:"-"`
 	Time       time.Time     `json:"time"`
 }
 

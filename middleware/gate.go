@@ -194,20 +194,30 @@ func (g *Gate) current() *policy {
 	if p := g.policy.Load(); p != nil && p.snapshot == s {
 		return p
 	}
-	g.compile.Lock()
-	defer g.compile.Unlock()
-	if s = g.catalog.Snapshot(); s == nil { // too old by now
-		return nil
-	}
-	if p := g.policy.Load(); p != nil && p.snapshot == s {
-		return p
-	}
-	p := newPolicy(s, g.statics)
-	if p.every.token && len(g.cfg.Tenants) == 0 && g.cfg.Logger != nil {
+	p, old := g.compileSnapshot()
+	useless := func(p *policy) bool { return p != nil && p.every.token && len(g.cfg.Tenants) == 0 }
+	if useless(p) && !useless(old) && g.cfg.Logger != nil {
 		g.cfg.Logger.Warn("no token can pass: Config.Tenants is empty, and a product accepts tokens")
 	}
-	g.policy.Store(p)
 	return p
+}
+
+// compileSnapshot makes the newest snapshot the policy, unless another request
+// just did. It returns the policy before as well.
+func (g *Gate) compileSnapshot() (p, old *policy) {
+	g.compile.Lock()
+	defer g.compile.Unlock()
+	old = g.policy.Load()
+	s := g.catalog.Snapshot()
+	switch {
+	case s == nil: // too old by now
+		return nil, old
+	case old != nil && old.snapshot == s:
+		return old, old
+	}
+	p = newPolicy(s, g.statics)
+	g.policy.Store(p)
+	return p, old
 }
 
 // Ready returns nil once requests can be decided: the keys of every tenant are

@@ -91,7 +91,7 @@ func (s *keySource) find(ctx context.Context, kid string) (*keySet, *signingKey,
 	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
 	for {
-		flight, joined, err := s.ask()
+		flight, joined, err := s.ask(func() bool { _, key := s.lookup(kid); return key != nil })
 		if err != nil {
 			return nil, nil, err
 		}
@@ -145,14 +145,17 @@ func (s *keySource) holds(kid string, k *signingKey) bool {
 	return set != nil && set.keys[kid] == k
 }
 
-// ask begins a fetch, unless one is under way, fetching fails at present or
-// the last one that was asked for is too recent. It returns what to wait for.
-func (s *keySource) ask() (flight <-chan struct{}, joined bool, err error) {
+// ask begins a fetch, unless one is under way, what it is for is there by now,
+// fetching fails at present or the last one that was asked for is too recent. It
+// returns what to wait for, and whether that was begun by another.
+func (s *keySource) ask(there func() bool) (flight <-chan struct{}, joined bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.flight != nil:
 		return s.flight, true, nil
+	case there(): // a fetch ended since the caller looked
+		return noFlight, true, nil
 	case s.failures > 0:
 		return nil, false, errKeysUnavailable
 	case s.current() != nil && !s.askedAt.IsZero() && s.now().Sub(s.askedAt) < s.interval:
@@ -162,6 +165,13 @@ func (s *keySource) ask() (flight <-chan struct{}, joined bool, err error) {
 	s.kick <- struct{}{}
 	return s.flight, false, nil
 }
+
+// noFlight is that of a fetch which ended.
+var noFlight = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // run fetches until the context ends: at once, when asked, when the keys are
 // an hour old, and again and again while that fails.
@@ -310,7 +320,7 @@ func (s *keySource) ready(ctx context.Context) error {
 		if s.current() != nil {
 			return nil
 		}
-		flight, _, err := s.ask()
+		flight, _, err := s.ask(func() bool { return s.current() != nil })
 		if err != nil {
 			return fmt.Errorf("%w: %w", errKeysUnavailable, s.cause())
 		}

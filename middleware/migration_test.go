@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -34,6 +35,7 @@ func TestRefuseHookWithoutAStatus(t *testing.T) {
 		"nothing":       {func(http.ResponseWriter) {}, 401},
 		"body":          {func(w http.ResponseWriter) { fmt.Fprint(w, "no") }, 401},
 		"flush":         {func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }, 401},
+		"old flush":     {func(w http.ResponseWriter) { w.(http.Flusher).Flush() }, 401},
 		"early hints":   {func(w http.ResponseWriter) { w.WriteHeader(103); fmt.Fprint(w, "no") }, 401},
 		"own":           {func(w http.ResponseWriter) { w.WriteHeader(404) }, 404},
 		"what it wraps": {func(w http.ResponseWriter) { _ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) }, 401},
@@ -86,6 +88,15 @@ func TestTokenOfAnotherProductIsTold(t *testing.T) {
 	assert.Equal(t, 403, w.Code)
 	assert.Contains(t, w.Body.String(), "another product")
 	assert.Contains(t, w.Header().Get("WWW-Authenticate"), `scope="api://`+otherApp+`/.default"`)
+
+	c := newCatalog()
+	p := products()
+	p[1].Suspended = true
+	c.publish(p, apis())
+	w = get(open(t, managed(newEntra(), c)).Wrap(echo), "/echo/admin", "Authorization", "Bearer "+mint(t, claims(nil)))
+	assert.Equal(t, 403, w.Code)
+	assert.NotContains(t, w.Header().Get("WWW-Authenticate"), "scope=")
+	assert.NotContains(t, w.Body.String(), "WWW-Authenticate", "where no scope would help")
 }
 
 // Where the metadata is served is where challenges point to.
@@ -136,13 +147,18 @@ func TestHideKeys(t *testing.T) {
 		assert.Equal(t, query, r.URL.RawQuery, "the caller's own request stays as it is")
 		assert.Empty(t, r.Header)
 	}
-	r := request("/echo?subscription-key=wrong", keyHeader, "key-starter")
+	r := request("/echo?subscription-key=key-starter")
+	r.Header = nil
+	assert.Equal(t, 200, do(g.HideKeys(guarded), r).Code)
+	r = request("/echo?subscription-key=wrong", keyHeader, "key-starter")
 	assert.Equal(t, 200, do(g.HideKeys(guarded), r).Code, "the header is what counts")
 
 	cfg := managed(newEntra(), newCatalog())
 	cfg.KeyQuery = "-"
 	none := open(t, cfg)
-	assert.Equal(t, 401, do(none.HideKeys(none.Wrap(echo)), request("/echo?subscription-key=key-starter")).Code, "no query is looked at")
+	for _, query := range []string{"subscription-key=key-starter", "=key-starter"} {
+		assert.Equal(t, 401, do(none.HideKeys(none.Wrap(echo)), request("/echo?"+query)).Code, "no query is looked at")
+	}
 }
 
 // A key that was parsed from the query before the gate does not reach the
@@ -240,15 +256,25 @@ func TestRefusalsOfManyProductsAreShort(t *testing.T) {
 	assert.Contains(t, d.Detail.Want, "Role.p0 or Role.p1", "any of them would do")
 }
 
-// A product that Entra does not have yet is told as that.
+// A product that Entra does not have yet is told as that, and nothing is told
+// twice.
 func TestProductWithoutARole(t *testing.T) {
 	t.Parallel()
 	c := newCatalog()
-	p := products()
-	p[0].Entra.Role = ""
-	c.publish(p, apis())
-	d := open(t, managed(newEntra(), c)).Explain(bearerRequest(mint(t, claims(nil))))
-	assert.Equal(t, `role of product starter is absent, allowed is "one (it is not in Entra yet)"`, d.Detail.String())
+	g := open(t, managed(newEntra(), c))
+	detail := func(token object, change func(p []appaccess.Product)) string {
+		p := products()
+		p[1].Entra.AppID, p[1].Entra.IdentifierURI = appID, p[0].Entra.IdentifierURI
+		change(p)
+		c.publish(p, apis())
+		return g.Explain(bearerRequest(mint(t, claims(token)))).Detail.String()
+	}
+	assert.Equal(t, `role of product starter is absent, allowed is "one (it is not in Entra yet)"`,
+		detail(nil, func(p []appaccess.Product) { p[0].Entra.Role, p[1].Entra.Role = "", "" }))
+	assert.Equal(t, `roles is "x", allowed is "Product.Starter.All or Product.Other.All"`, detail(object{"roles": []string{"x"}}, func([]appaccess.Product) {}))
+	assert.Equal(t, `roles is "x", allowed is "Product.Starter.All"`,
+		detail(object{"roles": []string{"x"}}, func(p []appaccess.Product) { p[1].Entra.Role = role }))
+	assert.Contains(t, detail(object{"aud": []string{appID, otherApp}}, func(p []appaccess.Product) { p[1].Entra.AppID = otherApp }), `aud is "`+appID+" "+otherApp+`", allowed`)
 }
 
 // A 503 tells the operator what the cause is.
@@ -374,7 +400,9 @@ func TestDecisionAsJSON(t *testing.T) {
 	for _, want := range []string{`"allowed":false`, `"status":403`, `"reason":"RoleMissing"`, `"product":"other"`, `"clientId":"` + clientID, `"roles":["` + role + `"]`, `"detail":{"field":"roles","got":`} {
 		assert.Contains(t, string(body), want)
 	}
-	assert.NotContains(t, string(body), `"retryAfter"`)
+	out, err := jsonv2.Marshal(g.Explain(bearerRequest(mint(t, claims(object{"aud": otherApp})))))
+	require.NoError(t, err)
+	assert.Contains(t, string(out), `"clientId":"`+clientID)
 }
 
 // A request whose path is escaped in ways that routers agree on passes.

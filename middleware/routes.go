@@ -186,8 +186,8 @@ func (sp spot) step(s patternSegment) []spot {
 		return []spot{sp.into(sp.at.next[s.text])}
 	}
 	out := []spot{{nil, sp.route}}
-	if s.kind == anyMore {
-		out[0].at = sp.at
+	if s.kind == anyMore && sp.at != nil {
+		out = append(out, sp)
 	}
 	if sp.at == nil {
 		return out
@@ -238,7 +238,8 @@ func patternSegments(pattern string) ([]patternSegment, bool) {
 			out = append(out, patternSegment{kind: anyMore})
 		default:
 			out = append(out, patternSegment{s[:parameter], anyOne})
-			if strings.Contains(s[parameter:], "*") {
+			// An expression that text follows may match more than a segment (chi).
+			if strings.Contains(s[parameter:], "*") || strings.Contains(s, "{") && strings.Contains(s, ":") && !strings.HasSuffix(s, "}") {
 				out = append(out, patternSegment{kind: anyMore})
 			}
 		}

@@ -76,6 +76,8 @@ func TestCheckRoutesOfPartsOfSegments(t *testing.T) {
 		"/user_{name}":       true,
 		"/user_*rest":        true,
 		"/user_*":            true,
+		"/{p:.+}.json":       true, // chi's expressions cross segments
+		"/{p:[^.]+}.json":    true,
 		"/user_x/:a":         true,
 		"/user%5Fadmin":      true, // net/http unescapes patterns
 		"GET /user%5Fadmin/": true,
@@ -100,6 +102,19 @@ func TestCheckRoutesOfPartsOfSegments(t *testing.T) {
 	assert.Equal(t, []middleware.RouteProblem{{
 		Pattern: "/dog//x", Issue: middleware.RouteUncovered, Detail: "the gate refuses its paths: empty segments, dot segments, encoded slashes",
 	}}, g.CheckRoutes("/dog//x"))
+}
+
+// A wildcard of several segments may also end below every API's path.
+func TestCheckRoutesBehindAnExpression(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	c.publish([]appaccess.Product{
+		{ID: "a", Access: appaccess.Access{Token: true}, APIs: []string{"root", "deep"}}, {ID: "free", APIs: []string{"v1"}},
+	}, []appaccess.API{{ID: "root", Path: "/"}, {ID: "v1", Path: "/v1"}, {ID: "deep", Path: "/v1/x"}})
+	assert.NotEmpty(t, open(t, managed(newEntra(), c)).CheckRoutes("/{p:.*}.json/x"))
+
+	c.publish([]appaccess.Product{{ID: "a", Access: appaccess.Access{Token: true}, APIs: []string{"x"}}}, []appaccess.API{{ID: "x", Path: "/x"}})
+	assert.NotEmpty(t, open(t, managed(newEntra(), c)).CheckRoutes("/{id:[a/b]}/x"))
 }
 
 // A disagreement is told in words.

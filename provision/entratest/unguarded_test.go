@@ -28,6 +28,22 @@ func TestUnguarded(t *testing.T) {
 		entratest.Unguarded(mux, "/open/{id}/x", "DELETE /gone", "GET /down", "GET /forbidden", "/open/:id/x", "/guarded/:id", "GET /host"))
 }
 
+// What cannot be tried does not count as guarded.
+func TestUnguardedIsNotFooled(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })
+	mux.HandleFunc("POST /x", func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, []string{"/x", "192.0.2.1:1234"}, []string{r.RequestURI, r.RemoteAddr})
+	})
+	for _, route := range []string{"/orders/{id:[0-9]+}", "/years/{y:[0-9]{4}}", "/a/{b}/{c:x*}.json"} {
+		assert.Equal(t, []string{route + ": a parameter has an expression: name a path that it takes"}, entratest.Unguarded(mux, route))
+	}
+	assert.Equal(t, []string{"POST\t /x: 200"}, entratest.Unguarded(mux, "POST\t /x"))
+	assert.Len(t, entratest.Unguarded(mux, "G@T /x", "GET /%zz"), 2)
+	assert.Empty(t, entratest.Unguarded(mux, "GET /a b", "/orders/7"))
+}
+
 func ExampleUnguarded() {
 	guard := func(h http.HandlerFunc) http.Handler { // a gate's, in a real service
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

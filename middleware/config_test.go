@@ -130,6 +130,7 @@ func TestConfig(t *testing.T) {
 			c.APIs = []appaccess.API{{ID: "echo", Path: "/echo"}}
 			c.Subscriptions = []appaccess.Subscription{{ID: "a", Scope: "/apis/echo", State: "active", PrimarySum: sum("a")}, {ID: "b", Scope: "/products/starter", State: "suspended", PrimarySum: sum("b")}}
 		},
+		"a scope":    func(c *cfg) { first(c).Scope = "https://api.example.com/x/.default" },
 		"key header": func(c *cfg) { c.KeyHeader, c.KeyQuery = "azAZ09-_.~", "azAZ09-_.~" },
 		"for ever":   func(c *cfg) { c.MaxLifetime = math.MaxInt64 },
 	} {

@@ -86,6 +86,8 @@ func TestCheckRoutesOfPartsOfSegments(t *testing.T) {
 		"/{id}.json":         true,
 		"/dog:feed":          false,
 		"/dog_:name":         false,
+		"/dog_*":             false,
+		"/dog/{rest...}":     false,
 		"/users":             false,
 		"/dog/{id}":          false,
 		"/dog/":              false,

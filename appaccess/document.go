@@ -85,7 +85,8 @@ type DocumentApplication struct {
 // PrimarySum and SecondarySum bring keys that callers have already, as those of a
 // [SubscriptionRequest] do and with the same warning. They are taken when an
 // import creates the subscription and mean nothing after that: a key that was
-// regenerated does not come back with the next import. [Service.Export] leaves
+// regenerated does not come back with the next import. One of a subscription that
+// was deleted does: take it out of the document, too. [Service.Export] leaves
 // them out, so that a document of one environment does not open another to its
 // callers; for a move that is to keep all keys, fill in those that
 // [Service.Subscriptions] shows.

@@ -280,7 +280,7 @@ func (s *Service) giveBack(ctx context.Context, r *round) {
 			}
 		}
 		if r.begun {
-			if err := e.lookAgain(r.holder); err != nil {
+			if err := e.markPending(r.unclaimed); err != nil {
 				return err
 			}
 		}

@@ -77,7 +77,7 @@ func (e *edit) mayBring(keys brought) error {
 	for _, b := range keys {
 		switch other, err := getBy[Subscription](e, byKey, b.sum.String()); {
 		case err == nil:
-			return &ConflictError{Field: b.field(), Reason: "another subscription has this key: delete that one first", Objects: []string{other.ID}}
+			return &ConflictError{Field: b.field(), Reason: "another subscription has this key, here or in the same document: a key is that of one", Objects: []string{other.ID}}
 		case !errors.Is(err, ErrNotFound):
 			return err
 		}

@@ -24,7 +24,8 @@ type unclaimed struct {
 }
 
 // unclaimedTime is far more than a round takes. One that takes longer goes on;
-// its objects are looked at once more.
+// its objects are looked at once more. Only if it then cannot store its outcome
+// either is what it wrote last not known of until the next full Sync.
 const unclaimedTime = 30 * time.Minute
 
 func (e *edit) putUnclaimed(r *round) error {
@@ -41,7 +42,13 @@ func (e *edit) lookAgain(round string) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range left.Products {
+	return firstError(e.markPending(targets{left.Products, left.Applications}), e.w.Delete(kindUnclaimed, round))
+}
+
+// markPending has objects looked at again, also by whoever works on them now,
+// and what was deleted removed once more.
+func (e *edit) markPending(t targets) error {
+	for _, id := range t.products {
 		p, err := find[Product](e, id)
 		if errors.Is(err, ErrNotFound) {
 			p, err = e.goneProduct(id), nil
@@ -54,7 +61,7 @@ func (e *edit) lookAgain(round string) error {
 			return err
 		}
 	}
-	for _, id := range left.Applications {
+	for _, id := range t.applications {
 		a, err := find[ClientApplication](e, id)
 		if errors.Is(err, ErrNotFound) {
 			a, err = e.goneApplication(id, id), nil
@@ -67,7 +74,7 @@ func (e *edit) lookAgain(round string) error {
 			return err
 		}
 	}
-	return e.w.Delete(kindUnclaimed, round)
+	return nil
 }
 
 // findUnfinished looks for rounds that ended without a recorded outcome.
@@ -77,18 +84,17 @@ func (s *Service) findUnfinished(ctx context.Context) error {
 		rounds = nil
 		return eachRecord(r, kindUnclaimed, func(rec Record) error {
 			u, err := note[unclaimed](r, kindUnclaimed, rec.ID)
-			if err == nil && !inForce(u.Process, u.Until, s.clock()) {
+			if err != nil || !inForce(u.Process, u.Until, s.clock()) { // which is bad is told below
 				rounds = append(rounds, rec.ID)
 			}
-			return err
+			return nil
 		})
 	})
+	errs := []error{err}
 	for _, id := range rounds {
-		if err == nil {
-			err = s.transact(ctx, Actor{}, func(e *edit) error { return e.lookAgain(id) })
-		}
+		errs = append(errs, s.transact(ctx, Actor{}, func(e *edit) error { return e.lookAgain(id) }))
 	}
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("appaccess: look for a full Sync that did not end: %w", err)
 	}
 	return nil

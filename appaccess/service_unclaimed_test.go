@@ -2,6 +2,7 @@ package appaccess_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -154,6 +155,38 @@ func TestAFullSyncWithoutAnOutcomeOvertakes(t *testing.T) {
 	})
 }
 
+// Nor does one that is forgotten by then and wakes up: what it wrote last is
+// looked at again.
+func TestAFullSyncThatWakesUpLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, realClock).withApp()
+		store := &faultyStore{Store: h.store}
+		other, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store, Provisioner: h.entra, TenantID: tenantID})
+		require.NoError(t, err)
+		var applies atomic.Int32
+		h.entra.hold = func(context.Context) {
+			if applies.Add(1) == 2 {
+				time.Sleep(40 * time.Minute)
+				store.arm(1, false)
+			}
+		}
+		ended := make(chan error, 1)
+		go func() { _, err := other.Sync(ctx, boss, appaccess.SyncRequest{All: true}); ended <- err }()
+		time.Sleep(31 * time.Minute)
+		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		_, err = h.SuspendApplication(ctx, boss, "billing")
+		require.NoError(t, err)
+		require.ErrorIs(t, <-ended, appaccess.ErrUnavailable)
+		require.False(t, h.entra.apps["billing"].Disabled, "what the test is about")
+		_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
+		require.NoError(t, err)
+		assert.True(t, h.entra.apps["billing"].Disabled)
+		h.noNotes()
+	})
+}
+
 // A full Sync that did not come to write has nothing looked at again.
 func TestAFullSyncThatDidNotBegin(t *testing.T) {
 	t.Parallel()
@@ -185,11 +218,17 @@ func TestAFullSyncThatCannotBeLookedUp(t *testing.T) {
 		return w.Put(appaccess.Record{Kind: "unclaimed", ID: "x", Body: []byte(`{"until":1}`)})
 	})
 	require.NoError(t, err)
+	gone, err := json.Marshal(map[string]any{"process": "elsewhere/1", "until": h.clock.Now(), "products": []string{"gold"}})
+	require.NoError(t, err)
+	_, err = h.store.Update(ctx, func(w appaccess.Writer) error {
+		return w.Put(appaccess.Record{Kind: "unclaimed", ID: "y", Body: gone})
+	})
+	require.NoError(t, err)
 	h.entra.arm(1, false)
 	_, err = h.SuspendApplication(ctx, boss, "billing")
 	require.ErrorIs(t, err, errEntra)
 	report, err := h.Sync(ctx, boss, appaccess.SyncRequest{})
 	require.ErrorContains(t, err, "unclaimed x")
-	assert.Equal(t, 1, report.Objects)
+	assert.Equal(t, 2, report.Objects, "the application and the product of another round")
 	assert.False(t, errors.Is(err, errEntra))
 }

@@ -1,6 +1,7 @@
 package tokenclient
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -79,6 +80,13 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout reports whether the cause was a time that ran out, as [net.Error] does:
+// [url.Error], which http.Client returns, asks for it.
+func (e *Error) Timeout() bool {
+	var cause interface{ Timeout() bool }
+	return errors.As(e.Err, &cause) && cause.Timeout()
+}
 
 // LogValue is the error's fields for log/slog.
 func (e *Error) LogValue() slog.Value {

@@ -277,6 +277,29 @@ func TestProductWithoutARole(t *testing.T) {
 	assert.Contains(t, detail(object{"aud": []string{appID, otherApp}}, func(p []appaccess.Product) { p[1].Entra.AppID = otherApp }), `aud is "`+appID+" "+otherApp+`", allowed`)
 }
 
+// What people mix up most often is named, and only there.
+func TestAudienceHints(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		allowed, got, hint string
+	}{
+		"client ID for a URI": {"api://x", otherApp, "(a client ID, as in version 2 tokens), "},
+		"client IDs":          {appID, otherApp, `" allowed`},
+		"URI for a client ID": {appID, "api://" + appID, "(an App ID URI, as in version 1 tokens), "},
+		"URIs":                {"api://x", "api://y", `" allowed`},
+		"a name":              {appID, "y", `" allowed`},
+	} {
+		cfg := config(newEntra())
+		cfg.Products = []middleware.Product{{ID: "p", Audiences: []string{tc.allowed}, Role: role}}
+		detail := open(t, cfg).Explain(bearerRequest(mint(t, claims(object{"aud": tc.got})))).Detail.String()
+		assert.Contains(t, strings.ReplaceAll(detail, `", allowed`, `" allowed`), tc.hint, name)
+		assert.Equal(t, tc.hint[0] == '(', strings.Contains(detail, "(a"), name)
+	}
+	c := newCatalog()
+	c.publish(nil, nil)
+	assert.Equal(t, middleware.OperationNotFound, open(t, managed(newEntra(), c)).Explain(request("/echo")).Reason)
+}
+
 // A 503 tells the operator what the cause is.
 func TestUnavailableTellsTheCause(t *testing.T) {
 	t.Parallel()

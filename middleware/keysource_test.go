@@ -421,6 +421,7 @@ func TestReadyHandler(t *testing.T) {
 		g := open(t, config(e))
 		synctest.Wait()
 		w := get(g.ReadyHandler(), "/ready")
+		assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 		assert.Equal(t, 503, w.Code)
 		assert.JSONEq(t, `{"ready":false,"keys":[{"tenant":"`+tenantID+`","ageSeconds":null}]}`, w.Body.String())
 		e.set(func(e *entra) { e.answer = nil })

@@ -406,6 +406,14 @@ func TestWarnings(t *testing.T) {
 	cfg.Tenants = nil
 	assert.Contains(t, warned(cfg, func(g *middleware.Gate) { get(g.Wrap(echo), "/echo", keyHeader, "key-starter") }), "Config.Tenants is empty")
 
+	assert.Equal(t, 200, get(open(t, cfg).Wrap(echo), "/echo", keyHeader, "key-starter").Code, "without a log")
+	onlyKeys := newCatalog()
+	p := products()
+	p[0].Access, p[1].Access = appaccess.Access{Key: true}, appaccess.Access{Key: true}
+	onlyKeys.publish(p, apis())
+	cfg.Catalog = onlyKeys
+	assert.Empty(t, warned(cfg, func(g *middleware.Gate) { get(g.Wrap(echo), "/echo", keyHeader, "key-starter") }))
+
 	e := newEntra()
 	e.hold = make(chan struct{})
 	gone, cancel := context.WithCancel(t.Context())

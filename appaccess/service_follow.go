@@ -361,31 +361,17 @@ func (r *round) outcome(object string, failed error) error {
 // recordGone records on an object that was deleted and removed from Entra while
 // the round worked, which may have made it there again: it marks it as one that
 // is still to be removed.
-func (s *Service) recordGone(e *edit, r *round, object string, absent bool, mark func(pending Sync) error) error {
+func (s *Service) recordGone(e *edit, r *round, object string, absent bool, t targets) error {
 	if _, err := e.endClaim(r, object); err != nil || absent || s.entra == nil {
 		return err
 	}
-	return mark(Sync{Pending: true, At: e.now})
-}
-
-// goneProduct is a product that is to be removed from Entra only.
-func (e *edit) goneProduct(id string) Product {
-	return Product{ID: id, Deleted: true, Suspended: true, State: NotPublished, Updated: e.now}
-}
-
-// goneApplication is the same of an application.
-func (e *edit) goneApplication(id, name string) ClientApplication {
-	return ClientApplication{ID: id, Name: name, Deleted: true, State: ApplicationSuspended, Updated: e.now}
+	return e.markPending(t)
 }
 
 func (s *Service) recordProduct(e *edit, r *round, want WantedProduct, failed error) error {
 	p, err := find[Product](e, want.ID)
 	if errors.Is(err, ErrNotFound) {
-		return s.recordGone(e, r, productObject(want.ID), want.Absent, func(pending Sync) error {
-			p := e.goneProduct(want.ID)
-			p.Sync = pending
-			return write(e, &p)
-		})
+		return s.recordGone(e, r, productObject(want.ID), want.Absent, targets{products: []string{want.ID}})
 	}
 	if err != nil {
 		return err
@@ -418,11 +404,7 @@ func (s *Service) recordProduct(e *edit, r *round, want WantedProduct, failed er
 func (s *Service) recordApplication(e *edit, r *round, want WantedApplication, failed error) error {
 	a, err := find[ClientApplication](e, want.ID)
 	if errors.Is(err, ErrNotFound) {
-		return s.recordGone(e, r, applicationObject(want.ID), want.Absent, func(pending Sync) error {
-			a := e.goneApplication(want.ID, want.Name)
-			a.Sync = pending
-			return write(e, &a)
-		})
+		return s.recordGone(e, r, applicationObject(want.ID), want.Absent, targets{applications: []string{want.ID}})
 	}
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func (e *edit) markPending(t targets) error {
 	for _, id := range t.products {
 		p, err := find[Product](e, id)
 		if errors.Is(err, ErrNotFound) {
-			p, err = e.goneProduct(id), nil
+			p, err = Product{ID: id, Deleted: true, Suspended: true, State: NotPublished, Updated: e.now}, nil
 		}
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func (e *edit) markPending(t targets) error {
 	for _, id := range t.applications {
 		a, err := find[ClientApplication](e, id)
 		if errors.Is(err, ErrNotFound) {
-			a, err = e.goneApplication(id, id), nil
+			a, err = ClientApplication{ID: id, Name: id, Deleted: true, State: ApplicationSuspended, Updated: e.now}, nil
 		}
 		if err != nil {
 			return err

@@ -202,7 +202,7 @@ func (c *Config) check() (cloud.Hosts, error) {
 func (c *Config) checkTenants() error {
 	c.Tenants = slices.Clone(c.Tenants)
 	for i, t := range c.Tenants {
-		if !isGUID(t) {
+		if !cloud.IsGUID(t) {
 			return fmt.Errorf("Tenants: %q is not a tenant ID (a GUID): a token's tid and iss carry no domain name", t)
 		}
 		c.Tenants[i] = strings.ToLower(t)
@@ -343,7 +343,7 @@ func (c *Config) checkProduct(p *Product, apis map[string]bool) error {
 			return fmt.Errorf("Audiences: %q begins or ends with a space", aud)
 		case strings.HasSuffix(aud, defaultScope):
 			return fmt.Errorf("Audiences: %q is a scope: an audience is what stands before %s", aud, defaultScope)
-		case isGUID(aud):
+		case cloud.IsGUID(aud):
 			p.Audiences[i] = strings.ToLower(aud) // as Entra writes it
 		}
 	}
@@ -429,22 +429,6 @@ func orDefault(d, def time.Duration) time.Duration {
 		return def
 	}
 	return max(d, 0)
-}
-
-// isGUID reports whether s is written like 00001111-aaaa-2222-bbbb-3333cccc4444.
-func isGUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		hex := '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-		if dash && c != '-' || !dash && !hex {
-			return false
-		}
-	}
-	return true
 }
 
 func notToken(r rune) bool {

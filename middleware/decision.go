@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/entragate/entragate/internal/cloud"
 )
 
 // Decision is the record of what became of one request: for the audit hook,
@@ -70,7 +72,7 @@ func hint(d Detail) string {
 	switch {
 	case d.Field != "aud":
 		return ""
-	case isGUID(d.Got) && strings.Contains(d.Want, "://"):
+	case cloud.IsGUID(d.Got) && strings.Contains(d.Want, "://"):
 		return " (a client ID, as in version 2 tokens)"
 	case strings.Contains(d.Got, "://") && !strings.Contains(d.Want, "://"):
 		return " (an App ID URI, as in version 1 tokens)"

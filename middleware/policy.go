@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/cloud"
 )
 
 // policy is a snapshot made ready for requests. It is immutable.
@@ -118,7 +119,7 @@ func staticScope(p *Product) string {
 	switch {
 	case p.Scope != "" || len(p.Audiences) == 0:
 		return p.Scope
-	case isGUID(p.Audiences[0]):
+	case cloud.IsGUID(p.Audiences[0]):
 		return "api://" + p.Audiences[0] + defaultScope
 	}
 	return p.Audiences[0] + defaultScope

@@ -223,7 +223,7 @@ func configure(cfg Config) (*Client, error) {
 	if c.tokenURL, c.entra, err = endpoint(cfg); err != nil {
 		return nil, err
 	}
-	if c.entra && !guid.MatchString(cfg.ClientID) { // not shown: it may be the secret, in the wrong field
+	if c.entra && !cloud.IsGUID(cfg.ClientID) { // not shown: it may be the secret, in the wrong field
 		return nil, errors.New("ClientID: must be the application (client) ID that Entra shows, a GUID; a name will not do")
 	}
 	if c.params, err = checkParams(cfg.Params); err != nil {
@@ -285,8 +285,6 @@ func (c *Client) addCredentials(cfg Config) error {
 	c.credentials = append(c.credentials, &credentialState{Credential: cfg.Fallback})
 	return nil
 }
-
-var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
 var tenantForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -72,9 +71,6 @@ const (
 	maxEntraBody = 1 << 20
 )
 
-// A tenant has other names, too, but its issuer and the claim tid carry this one.
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-
 type signIn struct {
 	portal   *Portal
 	cfg      SignIn
@@ -93,7 +89,8 @@ func newSignIn(p *Portal, cfg SignIn) (*signIn, error) {
 			return nil, fmt.Errorf("portal: SignIn.%s: is required", field)
 		}
 	}
-	if !guid.MatchString(cfg.TenantID) {
+	// A tenant has other names, too, but its issuer and the claim tid carry this one.
+	if !cloud.IsGUID(cfg.TenantID) {
 		return nil, fmt.Errorf("portal: SignIn.TenantID: %q: must be the GUID of one tenant", cfg.TenantID)
 	}
 	if cfg.ClientSecret == nil {

@@ -123,3 +123,15 @@ func TestCheckURL(t *testing.T) {
 		assert.Equal(t, ok, cloud.CheckURL("Authority", raw) == nil, raw)
 	}
 }
+
+func TestIsGUID(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{
+		"00001111-aaaa-2222-bbbb-3333cccc4444": true, "00001111-AAAA-2222-BBBB-3333CCCC9FFF": true,
+		"": false, "00001111-aaaa-2222-bbbb-3333cccc444": false, "00001111-aaaa-2222-bbbb-3333cccc44444": false,
+		"00001111aaaaa-2222-bbbb-3333cccc4444": false, "00001111-aaaa-2222-bbbb-3333cccc444g": false, "-0001111-aaaa-2222-bbbb-3333cccc4444": false,
+		"{0001111-aaaa-2222-bbbb-3333cccc444}": false, "0000111/-aaaa-2222-bbbb-3333cccc4444": false, "0000111:-aaaa-2222-bbbb-3333cccc4444": false,
+	} {
+		assert.Equal(t, want, cloud.IsGUID(s), s)
+	}
+}

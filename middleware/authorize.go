@@ -103,6 +103,7 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 		return f
 	}
 	best, closest := failure{}, -1
+	var roles []string // of products that a token comes closest to, but for the role
 	var client *appaccess.ClientState
 	for _, pr := range r.products {
 		f, near := pr.admits(t)
@@ -116,16 +117,19 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 			}
 			return f
 		}
-		switch {
-		case near > closest:
+		if near > closest {
 			closest, best = near, f
 			best.product = pr.id
-		case near == closest && near == roleMissing && f.reason == best.reason && len(best.want) < maxWant && !slices.Contains(strings.Split(best.want, " or "), f.want):
-			best.want += " or " + f.want
+		}
+		if near == roleMissing && f.reason == RoleMissing && len(roles) <= mostNamed && !slices.Contains(roles, pr.role) {
+			roles = append(roles, pr.role)
 		}
 	}
+	if closest == roleMissing && best.reason == RoleMissing {
+		best.want = clip(anyOf(roles))
+	}
 	if closest <= 0 {
-		got := clip(strings.Join(t.aud, " "))
+		got := listed(t.aud, absent)
 		if len(t.aud) == 1 { // p knows it
 			got += " of product " + p.audiences[t.aud[0]].id
 		}
@@ -134,10 +138,16 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 	return best
 }
 
-const (
-	maxWant     = 200 // bytes, roughly
-	roleMissing = 4   // how near a token is that lacks nothing but the role
-)
+// roleMissing is how near a token is that lacks nothing but the role.
+const roleMissing = 4
+
+// listed is a list as it is told, or what stands for an empty one.
+func listed(list []string, none string) string {
+	if len(list) == 0 {
+		return none
+	}
+	return clip(strings.Join(list, " "))
+}
 
 // admits holds a token against one product; near says how far it got.
 func (pr *product) admits(t *token) (f failure, near int) {
@@ -153,12 +163,9 @@ func (pr *product) admits(t *token) (f failure, near int) {
 	case !slices.Contains(t.roles, pr.role):
 		if slices.ContainsFunc(t.roles, func(s string) bool { return strings.EqualFold(s, pr.role) }) {
 			// Entra writes a role as it was defined: this one is none of its.
-			return unauthorized(TokenClaimValueNotAllowed, "roles", clip(strings.Join(t.roles, " ")), pr.role), roleMissing
+			return unauthorized(TokenClaimValueNotAllowed, "roles", listed(t.roles, absent), pr.role), roleMissing
 		}
-		if len(t.roles) == 0 {
-			return forbidden(RoleMissing, "roles", absent, pr.role), roleMissing
-		}
-		return forbidden(RoleMissing, "roles", clip(strings.Join(t.roles, " ")), pr.role), roleMissing
+		return forbidden(RoleMissing, "roles", listed(t.roles, absent), pr.role), roleMissing
 	}
 	return failure{}, 5
 }
@@ -179,11 +186,7 @@ func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appacce
 		return known, f
 	}
 	if !known.Granted(pr.id) {
-		got := "none"
-		if len(known.Products) > 0 {
-			got = clip(strings.Join(known.Products, " "))
-		}
-		return known, forbidden(ClientNotGranted, "products of the client", got, pr.id)
+		return known, forbidden(ClientNotGranted, "products of the client", listed(known.Products, "none"), pr.id)
 	}
 	return known, failure{}
 }

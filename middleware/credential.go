@@ -166,11 +166,7 @@ func (g *Gate) principalOnly(r *http.Request, d *decision) *http.Request {
 	if d.caller.product == nil && r.Context().Value(callerKey{}) == nil {
 		return r
 	}
-	c := d.caller
-	if c.product == nil {
-		c = caller{}
-	}
-	return r.WithContext(&callerContext{r.Context(), c})
+	return r.WithContext(&callerContext{r.Context(), d.caller})
 }
 
 func (g *Gate) strip(r, out *http.Request, c *credentials, dropToken, dropKey bool) *http.Request {

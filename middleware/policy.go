@@ -160,10 +160,13 @@ func (r *route) scopeFor(product string) string {
 	return r.scope
 }
 
-// anyOf names up to ten, for people.
+// mostNamed is how many of a list people are told.
+const mostNamed = 10
+
+// anyOf names those of a list, up to mostNamed.
 func anyOf(list []string) string {
-	if len(list) > 10 {
-		return strings.Join(list[:10], " or ") + " or another"
+	if len(list) > mostNamed {
+		return strings.Join(list[:mostNamed], " or ") + " or another"
 	}
 	return strings.Join(list, " or ")
 }

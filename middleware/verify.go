@@ -252,7 +252,7 @@ func missing(claim string) failure {
 	return unauthorized(TokenClaimNotFound, claim, absent, "")
 }
 
-// clip bounds what of a token's content goes into a record.
+// clip bounds what goes into a record.
 func clip(s string) string {
 	const most = 200
 	if len(s) > most {

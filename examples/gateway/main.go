@@ -125,14 +125,15 @@ func open(ctx context.Context, store appaccess.Store, config middleware.Config) 
 		return nil, errors.Join(err, catalog.Close())
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+metadataPath, gate.Metadata())
+	metadata, metadataAt := gate.Metadata(), gate.MetadataPath()
+	mux.Handle("GET "+metadataPath, metadata)
 	mux.Handle("GET /.well-known/ready", gate.ReadyHandler())
 	proxy := newProxy(catalog, config.Logger)
 	guarded := gate.Wrap(proxy)
 	return &gateway{catalog: catalog, gate: gate, proxy: proxy, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // a mux in between would answer odd paths itself
-		case r.URL.EscapedPath() == gate.MetadataPath():
-			gate.Metadata().ServeHTTP(w, r)
+		case r.URL.EscapedPath() == metadataAt:
+			metadata.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, "/.well-known/"):
 			mux.ServeHTTP(w, r)
 		default:

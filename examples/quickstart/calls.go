@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // call is one request to the gateway and what must come of it.
@@ -85,10 +87,8 @@ func until(ctx context.Context, what string, done func() (bool, error)) error {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
-		case <-time.After(5 * time.Millisecond):
+		if err := wait.For(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("waiting for %s: %w", what, err)
 		}
 	}
 }

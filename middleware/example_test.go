@@ -114,6 +114,56 @@ func ExampleGate_Explain() {
 	// aud is "55556666-ffff-7777-aaaa-8888bbbb9999" (a client ID, as in version 2 tokens), allowed is "api://55556666-ffff-7777-aaaa-8888bbbb9999"
 }
 
+// A handler's own test needs no gate.
+func ExampleWithPrincipal() {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if caller, _ := middleware.PrincipalFrom(r.Context()); !caller.HasRole("Orders.Write") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		fmt.Fprint(w, "written")
+	}
+	for _, role := range []string{"Orders.Read", "Orders.Write"} {
+		r := httptest.NewRequest(http.MethodPost, "/orders", nil)
+		r = r.WithContext(middleware.WithPrincipal(r.Context(), middleware.Principal{
+			Credential: middleware.TokenCredential, ClientID: "00001111-aaaa-2222-bbbb-3333cccc4444", Roles: []string{role},
+		}))
+		w := httptest.NewRecorder()
+		handler(w, r)
+		fmt.Println(role, w.Code)
+	}
+	// Output:
+	// Orders.Read 403
+	// Orders.Write 200
+}
+
+// An access log outside of everything never sees a key that was sent in the URL.
+func ExampleGate_HideKeys() {
+	gate, err := middleware.New(middleware.Config{
+		Products: []middleware.Product{{ID: "starter", Keys: true}},
+		Subscriptions: []appaccess.Subscription{{
+			ID: "sample", Scope: appaccess.ProductScope("starter"), State: appaccess.SubscriptionActive,
+			PrimarySum: appaccess.SumKey("6d1f0c"), // a real one is made by appaccess.NewKey
+		}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer gate.Close()
+	accessLog := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			fmt.Println(r.RequestURI)
+		})
+	}
+	echo := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { fmt.Println("the handler is reached") })
+	h := gate.HideKeys(accessLog(http.TimeoutHandler(gate.Product("starter")(echo), time.Minute, "")))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/echo?a=b&subscription-key=6d1f0c", nil))
+	// Output:
+	// the handler is reached
+	// /echo?a=b
+}
+
 // The test that a service should have: who may call it, who may not, no route
 // left unguarded, and the attacks of package entratest.
 func Example_test() {

@@ -6,19 +6,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
 // AuditRecord says who did what to which object when. It never holds a secret.
 type AuditRecord struct {
-	ID      string            `json:"id"` // ascending in the order of the commits
-	Time    time.Time         `json:"time"`
-	Actor   string            `json:"actor"` // user ID
-	Manager bool              `json:"manager,omitempty"`
-	Action  string            `json:"action"` // product.create, application.grant, ...
-	Kind    Kind              `json:"kind"`
-	Object  string            `json:"object"` // ID
-	Details map[string]string `json:"details,omitempty"`
+	ID    string    `json:"id"` // ascending in the order of the commits
+	Time  time.Time `json:"time"`
+	Actor string    `json:"actor"` // user ID
+	// ActorName and Name are the names of the actor and the object at the time of the
+	// change, because objects are renamed and deleted. Either may be empty.
+	ActorName string            `json:"actorName,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	Manager   bool              `json:"manager,omitempty"`
+	Action    string            `json:"action"` // product.create, application.grant, ...
+	Kind      Kind              `json:"kind"`
+	Object    string            `json:"object"` // ID
+	Details   map[string]string `json:"details,omitempty"`
 }
 
 // AuditFilter selects audit records. Empty fields select all.
@@ -32,16 +38,7 @@ type AuditFilter struct {
 	Limit  int       // 0 is 100, at most 999
 }
 
-// Names of the index entries of audit records.
-const (
-	auditByObject = "object"
-	auditByActor  = "actor"
-	auditByAction = "action"
-)
-
-// Audit lists what was done, newest first. For managers only. A filter by
-// object, actor or action is an index look-up; further ones and the time are
-// compared record by record.
+// Audit lists what was done, newest first. For managers only.
 func (s *Service) Audit(ctx context.Context, by Actor, f AuditFilter) (Page[AuditRecord], error) {
 	var found Page[AuditRecord]
 	limit := f.Limit
@@ -58,7 +55,7 @@ func (s *Service) Audit(ctx context.Context, by Actor, f AuditFilter) (Page[Audi
 		found = Page[AuditRecord]{}
 		return f.walk(l, true, func(a AuditRecord) (bool, error) {
 			if len(found.Items) == limit {
-				found.Next = found.Items[limit-1].ID
+				found.Next = found.Items[limit-1].cursor()
 				return false, nil
 			}
 			found.Items = append(found.Items, a)
@@ -68,10 +65,9 @@ func (s *Service) Audit(ctx context.Context, by Actor, f AuditFilter) (Page[Audi
 	return found, err
 }
 
-// ExportAudit writes what the filter selects as JSON Lines, one AuditRecord a
-// line, oldest first; the filter's Limit is ignored. For managers only. The
-// trail is read page by page, so records that are added meanwhile may be among
-// what is written, at its end.
+// ExportAudit writes the selected records as JSON Lines, one [AuditRecord] a line,
+// oldest first. It ignores the filter's Limit. It reads the trail page by page, so
+// that records which are added meanwhile may be at the end. For managers only.
 func (s *Service) ExportAudit(ctx context.Context, by Actor, w io.Writer, f AuditFilter) error {
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
@@ -95,26 +91,77 @@ func (s *Service) ExportAudit(ctx context.Context, by Actor, w io.Writer, f Audi
 			if err := enc.Encode(a); err != nil {
 				return err
 			}
-			f.After = a.ID
+			f.After = a.cursor()
 		}
 		more = len(batch) == MaxPage
 	}
 	return out.Flush()
 }
 
-// walk calls fn for each record that the filter selects until it returns false.
+// auditKept is how long audit records cannot be pruned.
+const auditKept = 30 * 24 * time.Hour
+
+// PruneAudit deletes the audit records before an instant, which must be at least 30
+// days ago, and returns how many. Export them first: see [Service.ExportAudit]. Until
+// it is pruned, the trail grows by one record of about a kilobyte for each change.
+// Each transaction deletes 50 records; call PruneAudit again after an error. An audit
+// record says who pruned the trail, and up to when. For managers only.
+func (s *Service) PruneAudit(ctx context.Context, by Actor, before time.Time) (int, error) {
+	if latest := s.clock().Add(-auditKept); before.After(latest) {
+		return 0, &InvalidError{"before", "must be at least 30 days ago: at most " + latest.Format(time.RFC3339)}
+	}
+	pruned := 0
+	for {
+		n := 0
+		err := s.manage(ctx, by, func(e *edit) error {
+			old, err := e.List(Query{Kind: KindAudit, OrderBy: "time", To: timeValue(before), Limit: atOnce})
+			if n = len(old); err != nil || n == 0 {
+				return err
+			}
+			for _, r := range old {
+				if err := e.w.Delete(KindAudit, r.ID); err != nil {
+					return err
+				}
+			}
+			if pruned == 0 { // the first transaction records it
+				err = e.audit("audit.prune", KindAudit, timeValue(before), map[string]string{"name": "before " + timeValue(before)})
+			}
+			return err
+		})
+		if err != nil {
+			return pruned, err
+		}
+		if pruned += n; n < atOnce {
+			return pruned, nil
+		}
+	}
+}
+
+// walk calls fn for each selected record until fn returns false. Any filter is one
+// walk along an index in the order of time. With all three fields, walk compares the
+// action record by record.
 func (f AuditFilter) walk(r Reader, descending bool, fn func(AuditRecord) (bool, error)) error {
-	q := Query{Kind: KindAudit, After: f.After, Descending: descending, Limit: MaxPage}
-	switch {
-	case f.Object != "":
-		q.Index, q.Value = auditByObject, f.Object
-	case f.Actor != "":
-		q.Index, q.Value = auditByActor, f.Actor
-	case f.Action != "":
-		q.Index, q.Value = auditByAction, f.Action
+	action := f.Action
+	if f.Object != "" && f.Actor != "" {
+		action = ""
+	}
+	name, prefix := auditIndex(f.Object, f.Actor, action)
+	q := listQuery{Query: Query{Kind: KindAudit, OrderBy: name, From: prefix, To: prefix + "~", Descending: descending, Limit: 100}}
+	if !f.From.IsZero() {
+		q.From = prefix + timeValue(f.From)
+	}
+	if !f.To.IsZero() {
+		q.To = prefix + timeValue(f.To)
+	}
+	if f.After != "" {
+		at, id, ok := strings.Cut(f.After, "_")
+		if !ok || checkText("after", f.After, 0, maxName) != nil {
+			return &InvalidError{"after", "must be the Next of the page before"}
+		}
+		q.After = prefix + at + "\x00" + id
 	}
 	for {
-		recs, err := r.List(q)
+		recs, err := r.List(q.Query)
 		if err != nil {
 			return err
 		}
@@ -123,7 +170,6 @@ func (f AuditFilter) walk(r Reader, descending bool, fn func(AuditRecord) (bool,
 			if err := json.Unmarshal(rec.Body, &a); err != nil {
 				return fmt.Errorf("appaccess: decoding audit %s: %w", rec.ID, err)
 			}
-			q.After = rec.ID
 			if !f.selects(&a) {
 				continue
 			}
@@ -134,7 +180,27 @@ func (f AuditFilter) walk(r Reader, descending bool, fn func(AuditRecord) (bool,
 		if len(recs) < q.Limit {
 			return nil
 		}
+		q.After = q.Cursor(recs[len(recs)-1])
+		q.Limit = MaxPage
 	}
+}
+
+// cursor is the Next of a page that ends with a record.
+func (a *AuditRecord) cursor() string { return timeValue(a.Time) + "_" + a.ID }
+
+// auditIndex is the name of the index of audit records that have some of these
+// fields, and what its values begin with. A time follows.
+func auditIndex(object, actor, action string) (name, prefix string) {
+	name, prefix = "time", ""
+	for _, f := range []struct{ name, value string }{{"object", object}, {"actor", actor}, {"action", action}} {
+		if f.value != "" {
+			name, prefix = name+"+"+f.name, prefix+indexValue(f.value)+"|"
+		}
+	}
+	if len(prefix) > MaxIndexValue-len("2006-01-02T15:04:05.000Z") {
+		prefix = indexValue(strings.Repeat(" ", MaxIndexValue)+prefix) + "|"
+	}
+	return name, prefix
 }
 
 func (f AuditFilter) selects(a *AuditRecord) bool {
@@ -147,10 +213,10 @@ func (f AuditFilter) selects(a *AuditRecord) bool {
 
 func auditObject(kind Kind, id string) string { return string(kind) + "/" + id }
 
-// audit adds a record to the transaction. Its ID comes from the store's
-// revision, so the order of the records is that of the commits, whatever the
-// clocks of the replicas show; the random part keeps two records apart even on
-// a store that let two transactions read one revision.
+// audit adds a record to the transaction. The ID begins with the store's revision, so
+// that the records are in the order of the commits, whatever the replicas' clocks
+// show. Its random part keeps two records apart if a store lets two transactions read
+// one revision. Call audit before the object is deleted: it reads the object's name.
 func (e *edit) audit(action string, kind Kind, id string, details map[string]string) error {
 	a := AuditRecord{
 		ID:   fmt.Sprintf("%019d-%06d-%s", e.revision+1, e.audited, newID()[:6]),
@@ -158,13 +224,32 @@ func (e *edit) audit(action string, kind Kind, id string, details map[string]str
 		Action: action, Kind: kind, Object: id, Details: details,
 	}
 	e.audited++
+	a.ActorName, a.Name = e.by.Name, details["name"]
+	var err error
+	if a.Name == "" {
+		if a.Name, err = e.nameOf(kind, id); err != nil {
+			return err
+		}
+	}
+	if a.ActorName == "" && e.by.UserID != "" {
+		if a.ActorName, err = e.nameOf(KindUser, e.by.UserID); err != nil {
+			return err
+		}
+	}
 	body, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	return e.w.Put(Record{Kind: KindAudit, ID: a.ID, Body: body, Index: entries(
-		IndexEntry{Name: auditByObject, Value: auditObject(kind, id)},
-		IndexEntry{Name: auditByActor, Value: a.Actor},
-		IndexEntry{Name: auditByAction, Value: action},
-	)})
+	object, at := auditObject(kind, id), timeValue(a.Time)
+	var index []IndexEntry
+	for _, f := range [][3]string{
+		{}, {object}, {"", a.Actor}, {"", "", action}, {object, a.Actor}, {object, "", action}, {"", a.Actor, action},
+	} {
+		name, prefix := auditIndex(f[0], f[1], f[2])
+		entry := IndexEntry{Name: name, Value: prefix + at}
+		if !slices.Contains(index, entry) { // what a Service does by itself has no actor
+			index = append(index, entry)
+		}
+	}
+	return e.w.Put(Record{Kind: KindAudit, ID: a.ID, Body: body, Index: index})
 }

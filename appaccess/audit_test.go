@@ -13,9 +13,9 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-func TestAuditTellsWhoDidWhat(t *testing.T) {
+func TestAuditRecordsNameActorAndChange(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	_, err := h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{Name: "ci"})
 	require.NoError(t, err)
 	h.clock.Advance(time.Hour)
@@ -26,11 +26,11 @@ func TestAuditTellsWhoDidWhat(t *testing.T) {
 
 	page, err := h.Audit(ctx, boss, appaccess.AuditFilter{Object: "application/billing"})
 	require.NoError(t, err)
-	var told []string
+	var actions []string
 	for _, a := range page.Items {
-		told = append(told, a.Actor+" "+a.Action)
+		actions = append(actions, a.Actor+" "+a.Action)
 	}
-	assert.Equal(t, []string{"boss application.suspend", "ada credential.add", "boss application.register"}, told)
+	assert.Equal(t, []string{"boss application.suspend", "ada credential.add", "boss application.register"}, actions)
 	assert.Equal(t, h.clock.Now(), page.Items[0].Time)
 	assert.True(t, page.Items[0].Manager)
 	assert.Equal(t, "ci", page.Items[1].Details["name"])
@@ -48,7 +48,7 @@ func TestAuditTellsWhoDidWhat(t *testing.T) {
 
 func TestAuditPagesAndExports(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	var paged []appaccess.AuditRecord
 	f := appaccess.AuditFilter{Limit: 3}
 	for {
@@ -80,7 +80,7 @@ func TestAuditPagesAndExports(t *testing.T) {
 // round: what is in the trail was done.
 func TestAuditIsWrittenWithTheChange(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
 	count := func() int {
 		page, err := h.Audit(ctx, boss, appaccess.AuditFilter{Limit: 999})
 		require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestAuditIsWrittenWithTheChange(t *testing.T) {
 // access: who signs in as whom, where requests go, until when a key works.
 func TestAuditSaysWhatChanged(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
 	oid := "00001111-aaaa-2222-bbbb-3333cccc4444"
 	_, err := h.BindUser(ctx, boss, "ada", tenantID, oid)
 	require.NoError(t, err)
@@ -130,14 +130,46 @@ func TestAuditSaysWhatChanged(t *testing.T) {
 // investigation asks first.
 func TestAuditSaysWhoSawASecret(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	_, err := h.AddSecret(ctx, boss, "billing", appaccess.SecretRequest{})
 	require.NoError(t, err)
-	_, err = h.HandOverSecret(ctx, boss, "billing", appaccess.SecretRequest{})
+	_, err = h.CreateOneTimeSecret(ctx, boss, "billing", appaccess.SecretRequest{})
 	require.NoError(t, err)
 	trail, err := h.Audit(ctx, boss, appaccess.AuditFilter{Action: "credential.add"})
 	require.NoError(t, err)
 	require.Len(t, trail.Items, 2)
 	assert.Equal(t, "sealed for the owner", trail.Items[0].Details["value"])
 	assert.Equal(t, "shown to the actor", trail.Items[1].Details["value"])
+}
+
+func TestAuditRecordsAreExportedAndThenPruned(t *testing.T) {
+	t.Parallel()
+	h, counted := newCountedFixture(t)
+	_, err := h.Import(ctx, boss, largeDocument(t, 40), appaccess.ImportRequest{})
+	require.NoError(t, err)
+	h.clock.Advance(20 * 24 * time.Hour)
+	border := h.clock.Now()
+	_, err = h.PruneAudit(ctx, boss, border)
+	var invalid *appaccess.InvalidError
+	require.ErrorAs(t, err, &invalid, "the last 30 days stay")
+	_, err = h.BlockUser(ctx, boss, "ada")
+	require.NoError(t, err)
+	h.clock.Advance(40 * 24 * time.Hour)
+
+	var out bytes.Buffer
+	require.NoError(t, h.ExportAudit(ctx, boss, &out, appaccess.AuditFilter{To: border}))
+	counted.updates = 0
+	n, err := h.PruneAudit(ctx, boss, border)
+	require.NoError(t, err)
+	assert.Equal(t, bytes.Count(out.Bytes(), []byte("\n")), n, "what was exported is what is gone")
+	assert.Equal(t, n/50+1, counted.updates)
+	left, err := h.Audit(ctx, boss, appaccess.AuditFilter{})
+	require.NoError(t, err)
+	require.Len(t, left.Items, 2)
+	assert.Equal(t, "audit.prune", left.Items[0].Action)
+	assert.Equal(t, "boss", left.Items[0].Actor)
+	assert.Equal(t, "user.block", left.Items[1].Action)
+	n, err = h.PruneAudit(ctx, boss, border)
+	require.NoError(t, err)
+	assert.Zero(t, n)
 }

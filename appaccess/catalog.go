@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // CatalogConfig configures a [Catalog]. The zero value of every field but Store
@@ -23,21 +25,22 @@ type CatalogConfig struct {
 	// about 1 KiB.
 	Clients int
 	Keys    int
-	// Unknown bounds, apart from those, the client IDs and the keys that are
-	// remembered as unknown: 8,192 each if zero, none if negative.
+	// Unknown bounds the client IDs and the keys that are remembered as unknown:
+	// 8,192 each if zero, none if negative. They do not count for Clients and Keys.
 	Unknown int
 
-	// StaleFor is a choice between availability and revocation: how long
-	// answers that are known go on being given once the store has not been
-	// heard of for 3 seconds. 15 minutes if zero; negative: no longer at all.
+	// StaleFor chooses between availability and revocation. It is how long the
+	// Catalog still gives remembered answers after it has not reached the store for 3
+	// seconds: 15 minutes if zero, not at all if negative.
 	StaleFor time.Duration
 
-	// UseInterval is the time between two writes of what [Catalog.Used] was
-	// told: 1 minute if zero; negative: last uses are not recorded.
-	UseInterval time.Duration
+	// UsageInterval is the time between two writes of what [Catalog.CountCall]
+	// collected: 1 minute if zero. If it is negative, the Catalog writes nothing to the
+	// store, not even signing keys ([Catalog.RememberSigningKeys]).
+	UsageInterval time.Duration
 
-	// Logger is told at Warn when the store is lost, and once a minute for as
-	// long as it is, and at Info when it is back. Nil logs nothing.
+	// Logger receives a record at Warn when the store becomes unreachable, another
+	// each minute until it is back, and one at Info then. Nil logs nothing.
 	Logger *slog.Logger
 	// MeterProvider gets OpenTelemetry metrics; nil measures nothing:
 	//
@@ -46,32 +49,31 @@ type CatalogConfig struct {
 	//	entragate.catalog.hits          {lookup}  answered from memory; entragate.entry: client or key
 	//	entragate.catalog.loads         {load}    read from the store
 	//	entragate.catalog.failures      {load}    reads that failed
-	//	entragate.catalog.uses.dropped  {use}     last uses that were not written
+	//	entragate.calls                 {call}    by API, operation and outcome, as the usage pages count them
+	//	entragate.calls.dropped         {call}    calls that could not be written: the usage pages miss them
 	MeterProvider metric.MeterProvider
 }
 
-// How a Catalog follows its store. A change is normally seen through
-// Store.Changes at once; asking for the revision notices when it is not.
+// How a Catalog follows its store.
 const (
-	pollInterval = 500 * time.Millisecond
-	pollTimeout  = 2 * time.Second
-	downAfter    = 3 * time.Second // without an answer: the store is down
-	loadTimeout  = 3 * time.Second
-	maxLoads     = 16   // queries of missing entries at a time
-	maxWaiting   = 1024 // missing entries that are waited for
+	downAfter       = 3 * time.Second // without an answer: the store is down
+	feedSilence     = 2 * time.Second // without an answer of the feed: it is restarted
+	loadTimeout     = 3 * time.Second
+	snapshotTimeout = 30 * time.Second
+	maxWaiting      = 1 << 16 // missing entries that are waited for
 )
 
-// Catalog answers, at memory speed, what a gate asks on every request: the
-// products and APIs, the state of a client application, the state of a
-// subscription key. Products and APIs are held whole. Clients and keys are read
-// when first asked for, in at most two indexed queries, and remembered within
-// the bounds of the CatalogConfig, so that memory does not grow with the store.
+// Catalog answers at memory speed what a gate asks on every request: the products and
+// APIs, the state of a client application, the state of a subscription key. It holds
+// all products and APIs. It reads clients and keys when they are first asked for, up
+// to 1,000 in at most two indexed queries, and remembers as many as CatalogConfig
+// allows, so that its memory does not grow with the store.
 //
-// Whatever is changed in the store, by any process, changes the answers as
-// soon as the store's feed tells it: a fraction of a second. While the store
-// is out of reach for 3 seconds or more, only what is known is answered, for
-// CatalogConfig.StaleFor; everything else is [ErrUnavailable]. An answer that
-// a client or key is unknown is only ever given because the store said so.
+// A change in the store, by any process, changes the answers within a fraction of a
+// second: as soon as the store's feed reports it. If the store is unreachable for 3
+// seconds or more, the Catalog gives only remembered answers, for
+// CatalogConfig.StaleFor; all else is [ErrUnavailable]. It reports a client or key as
+// unknown only if the store said so.
 //
 // All methods are safe for concurrent use. What they return must not be
 // changed.
@@ -88,17 +90,16 @@ type Catalog struct {
 	keys      lookup[[32]byte, KeyState]
 	mu        sync.Mutex // serializes what is remembered with what is forgotten
 	recent    changeLog  // guarded by mu
-	loads     chan struct{}
+	needed    Revision   // guarded by mu: the snapshot must at least show this
+	current   currency   // guarded by mu: what waits for the snapshot
 	loadCount atomic.Int64
 	loadFails atomic.Int64
+	reload    chan struct{} // the snapshot is to be read again
 
-	// Of the feed.
-	applied  atomic.Int64  // the Revision up to which changes were applied
-	needed   atomic.Int64  // the Revision that the snapshot must at least show
-	reload   chan struct{} // the snapshot is to be read again
-	feedStop atomic.Pointer[context.CancelFunc]
+	changes wait.Bell // of everything that may change an answer
 
-	uses   useLog
+	usage  usageWriter
+	calls  callLog
 	outage outage
 
 	ctx     context.Context
@@ -108,9 +109,9 @@ type Catalog struct {
 	closing sync.Once
 }
 
-// NewCatalog reads products and APIs, in the time that ctx gives and at most 30
-// seconds, and begins to follow the store. Close ends that. A store that is out of
-// reach is [ErrUnavailable]: a Catalog needs it once to begin.
+// NewCatalog reads products and APIs within ctx's deadline, at most 30 seconds, and
+// begins to follow the store. Close ends that. The store must be reachable at the
+// start: otherwise the error is [ErrUnavailable].
 func NewCatalog(ctx context.Context, config CatalogConfig) (*Catalog, error) {
 	if config.Store == nil {
 		return nil, errors.New("appaccess: CatalogConfig.Store is required")
@@ -121,29 +122,29 @@ func NewCatalog(ctx context.Context, config CatalogConfig) (*Catalog, error) {
 		log:      config.Logger,
 		staleFor: downAfter + min(orDefault(config.StaleFor, 15*time.Minute), longest),
 		start:    time.Now(),
-		loads:    make(chan struct{}, maxLoads),
 		reload:   make(chan struct{}, 1),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.uses.interval = orDefault(config.UseInterval, time.Minute)
+	c.usage.interval = orDefault(config.UsageInterval, time.Minute)
 	seed := maphash.MakeSeed()
 	unknown := orDefault(config.Unknown, 8192)
 	c.clients.init(c, orDefault(config.Clients, 16384), unknown,
-		func(appID string) uint64 { return maphash.String(seed, appID) }, loadClient)
+		func(appID string) uint64 { return maphash.String(seed, appID) }, loadClients)
 	c.keys.init(c, orDefault(config.Keys, 16384), unknown,
-		func(sum [32]byte) uint64 { return maphash.Bytes(seed, sum[:]) }, loadKey)
+		func(sum [32]byte) uint64 { return maphash.Bytes(seed, sum[:]) }, loadKeys)
 
-	if err := c.readSnapshot(ctx); err != nil {
+	at, err := c.readSnapshot(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("appaccess: reading products and APIs: %w", unavailable(err))
 	}
-	c.applied.Store(int64(c.snapshot.Load().Revision()))
+	c.recent.applied = at
 	if err := c.measure(config.MeterProvider); err != nil {
 		return nil, err
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	for _, run := range []func(context.Context){c.follow, c.poll, c.reloadSnapshots, c.writeUses} {
+	for _, run := range []func(context.Context){c.follow, c.reloadSnapshots, c.writeUsage, c.clients.run, c.keys.run} {
 		c.running.Go(func() { run(c.ctx) })
 	}
 	return c, nil
@@ -157,8 +158,8 @@ func orDefault[T int | time.Duration](v, def T) T {
 	return max(v, 0)
 }
 
-// Snapshot returns the products and APIs as they are now, nil if they are older
-// than CatalogConfig.StaleFor allows: answer as for [ErrUnavailable] then.
+// Snapshot returns the present products and APIs. It returns nil if they are older
+// than CatalogConfig.StaleFor allows: then answer as for [ErrUnavailable].
 func (c *Catalog) Snapshot() *Snapshot {
 	if c.Staleness() > c.staleFor {
 		return nil
@@ -166,46 +167,48 @@ func (c *Catalog) Snapshot() *Snapshot {
 	return c.snapshot.Load()
 }
 
-// Client returns what is known of a client application by its Entra client ID.
-// One that is not known, not active, deleted or of a blocked owner comes
-// without an error, with its Refusal. The error is [ErrUnavailable]: nobody can
-// tell now.
+// Client returns the state of a client application, by its Entra client ID. If the
+// client is unknown, not active or deleted, or its owner is blocked, the error is nil
+// and DenyReason says why. The error is [ErrUnavailable] if the state cannot be known
+// now.
 func (c *Catalog) Client(ctx context.Context, appID string) (ClientState, error) {
 	if len(appID) > MaxIndexValue {
-		return ClientState{Refusal: UnknownClient}, nil
+		return ClientState{DenyReason: UnknownClient}, nil
 	}
 	st, err := c.clients.get(ctx, appID)
 	switch {
 	case err != nil:
 		return ClientState{}, err
 	case st == nil:
-		return ClientState{AppID: appID, Refusal: UnknownClient}, nil
+		return ClientState{AppID: appID, DenyReason: UnknownClient}, nil
 	}
 	return *st, nil
 }
 
-// Key is the same for a subscription key, by its SHA-256. It does not compare
-// KeyState.Expires with a clock: that is the asker's to do.
+// Key returns the state of a subscription key, by its SHA-256. If the key gives no
+// access, the error is nil and DenyReason says why. Key does not compare
+// KeyState.Expires with a clock: the caller must. The error is [ErrUnavailable] if the
+// state cannot be known now.
 func (c *Catalog) Key(ctx context.Context, sum [32]byte) (KeyState, error) {
 	st, err := c.keys.get(ctx, sum)
 	switch {
 	case err != nil:
 		return KeyState{}, err
 	case st == nil:
-		return KeyState{Refusal: UnknownKey}, nil
+		return KeyState{DenyReason: UnknownKey}, nil
 	}
 	return *st, nil
 }
 
-// Staleness is how long ago all answers were last known to be current. It is
-// up to a second while the store can be reached.
+// Staleness returns how long ago all answers were last known to be current: up to a
+// second while the store is reachable.
 func (c *Catalog) Staleness() time.Duration {
 	return time.Since(c.start) - time.Duration(c.fresh.Load())
 }
 
-// Ready returns nil if requests can be answered, if only with what is known,
-// and [ErrUnavailable] if the store has been out of reach for too long or the
-// Catalog is closed.
+// Ready returns nil if the Catalog can answer requests, even if only with remembered
+// answers. It returns [ErrUnavailable] if the store has been unreachable for longer
+// than CatalogConfig.StaleFor, or if the Catalog is closed.
 func (c *Catalog) Ready(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -216,13 +219,11 @@ func (c *Catalog) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close writes the last uses that are not yet written, for at most 5 seconds,
-// and ends all that the Catalog does. It answers [ErrUnavailable] from then on.
+// Close writes the usage that is not yet written, for at most 5 seconds, and stops
+// the Catalog's goroutines. From then on all answers are [ErrUnavailable].
 func (c *Catalog) Close() error {
 	var err error
 	c.closing.Do(func() {
-		c.clients.close()
-		c.keys.close()
 		c.stop()
 		c.running.Wait()
 		c.fresh.Store(int64(longAgo))
@@ -233,13 +234,13 @@ func (c *Catalog) Close() error {
 	return err
 }
 
-const longest = 100 * 365 * 24 * time.Hour // that no sum overflows
+const longest = 100 * 365 * 24 * time.Hour // so that no sum of durations overflows
 
 const longAgo = -200 * 365 * 24 * time.Hour
 
 var (
-	errStale   = fmt.Errorf("appaccess: the store has been out of reach for too long: %w", ErrUnavailable)
-	errDown    = fmt.Errorf("appaccess: the store is out of reach: %w", ErrUnavailable)
+	errStale   = fmt.Errorf("appaccess: the store has been unreachable for too long: %w", ErrUnavailable)
+	errDown    = fmt.Errorf("appaccess: the store is unreachable: %w", ErrUnavailable)
 	errCrowded = fmt.Errorf("appaccess: too many look-ups are waiting for the store: %w", ErrUnavailable)
 )
 

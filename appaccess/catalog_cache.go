@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// recordRef stands for a record, in little memory. That two records have the
-// same is rare, and does no harm: one is forgotten with the other.
+// recordRef identifies a record in little memory. Two records rarely have the same
+// recordRef; then a change of one also forgets the other, which does no harm.
 type recordRef uint64
 
 var refSeed = maphash.MakeSeed()
@@ -21,15 +21,15 @@ func refTo(kind Kind, id string) recordRef {
 	return recordRef(h.Sum64())
 }
 
-// cache remembers values within a bound, and forgets those that were made from
-// a record. Which one makes room is decided by the clock algorithm: one that
-// was not asked for since the hand last passed. A hit takes no lock and, unless
-// hits are counted, writes nothing but one bit once a round: however many CPUs
-// ask for one key, none waits for another.
+// cache remembers values within a bound, and forgets the values that were made from a
+// changed record. The clock algorithm chooses the value that makes room: one that
+// nobody asked for since the hand last passed. A hit takes no lock and writes at most
+// one bit a round (and the counter, if hits are counted), so that CPUs that ask for
+// the same key do not wait for each other.
 type cache[K comparable, V any] struct {
 	hash   func(K) uint64
 	shards [cacheShards]cacheShard[K, V]
-	hits   *atomic.Int64 // nil: nobody wants to know
+	hits   *atomic.Int64 // nil: hits are not counted
 }
 
 const (
@@ -77,13 +77,13 @@ func (c *cache[K, V]) init(size int, hash func(K) uint64) {
 
 func (c *cache[K, V]) shard(hash uint64) *cacheShard[K, V] { return &c.shards[hash%cacheShards] }
 
-// list points to the first of the entries with a hash, and others.
+// list points to the list of the entries whose hashes share a bucket.
 func (s *cacheShard[K, V]) list(hash uint64) *atomic.Pointer[cacheEntry[K, V]] {
 	return &s.buckets[hash/cacheShards&uint64(len(s.buckets)-1)]
 }
 
-// find finds an entry. A goroutine that stands on one that is removed meanwhile
-// goes on from there.
+// find finds an entry. If the entry at which a goroutine is gets removed, the
+// goroutine continues from there.
 func (s *cacheShard[K, V]) find(hash uint64, k K) *cacheEntry[K, V] {
 	e := s.list(hash).Load()
 	for e != nil && e.key != k {
@@ -187,8 +187,8 @@ func (s *cacheShard[K, V]) freeSlot() int {
 		s.ring = append(s.ring, nil)
 		return len(s.ring) - 1
 	}
-	// There are no holes. Two rounds are enough unless all are being asked for
-	// all the time, then any will do.
+	// There are no holes. Two rounds find an entry unless all entries are asked for
+	// all the time; then any entry will do.
 	for turn := 0; ; turn++ {
 		e := s.ring[s.hand]
 		s.hand = (s.hand + 1) % len(s.ring)
@@ -226,39 +226,4 @@ func (s *cacheShard[K, V]) remove(e *cacheEntry[K, V]) {
 			s.madeOf[r] = list
 		}
 	}
-}
-
-// changeLog holds the last changes, so that what was read before one of them
-// is not remembered after it.
-type changeLog struct {
-	last  uint64 // number of the last change; the first is 1
-	reset uint64 // number of the last Reset
-	ring  [1024]recordRef
-}
-
-func (l *changeLog) add(r recordRef) {
-	l.last++
-	l.ring[l.last%uint64(len(l.ring))] = r
-}
-
-func (l *changeLog) addReset() {
-	l.last++
-	l.ring[l.last%uint64(len(l.ring))] = 0
-	l.reset = l.last
-}
-
-// changed reports whether one of the records may have changed after the change
-// with number mark.
-func (l *changeLog) changed(mark uint64, refs []recordRef) bool {
-	if l.reset > mark || l.last-mark >= uint64(len(l.ring)) {
-		return true
-	}
-	for n := mark + 1; n <= l.last; n++ {
-		for _, r := range refs {
-			if l.ring[n%uint64(len(l.ring))] == r {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -180,7 +180,7 @@ func BenchmarkCacheHit(b *testing.B) {
 			}
 		})
 	})
-	b.Run("floor", func(b *testing.B) {
+	b.Run("baseline", func(b *testing.B) {
 		var mu sync.RWMutex
 		m := map[int]string{1: "a"}
 		b.RunParallel(func(pb *testing.PB) {

@@ -21,7 +21,7 @@ func (w *world) refuses(what string) {
 	w.t.Helper()
 	_, err := w.catalog.Client(w.t.Context(), what)
 	require.ErrorIs(w.t, err, appaccess.ErrUnavailable)
-	_, err = w.catalog.Key(w.t.Context(), appaccess.SumKey(what))
+	_, err = w.catalog.Key(w.t.Context(), appaccess.HashKey(what))
 	require.ErrorIs(w.t, err, appaccess.ErrUnavailable)
 }
 
@@ -29,7 +29,7 @@ func (w *world) answersWhatIsKnown() {
 	w.t.Helper()
 	require.Equal(w.t, "a1", w.client(appID).ApplicationID)
 	require.Equal(w.t, "s1", w.key(primary).SubscriptionID)
-	require.Equal(w.t, appaccess.UnknownKey, w.key("wrong").Refusal, "an unknown key that was known to be so")
+	require.Equal(w.t, appaccess.UnknownKey, w.key("wrong").DenyReason, "an unknown key that was known to be so")
 	require.NotNil(w.t, w.catalog.Snapshot())
 	require.NoError(w.t, w.catalog.Ready(w.t.Context()))
 }
@@ -82,8 +82,8 @@ func TestCatalogWithTheStoreDown(t *testing.T) {
 					time.Sleep(4 * time.Second)
 					synctest.Wait()
 					require.NoError(t, w.catalog.Ready(t.Context()))
-					assert.Equal(t, appaccess.ApplicationNotActive, w.client(appID).Refusal, "what was missed is made up for")
-					assert.Equal(t, appaccess.UnknownClient, w.client("new").Refusal)
+					assert.Equal(t, appaccess.ApplicationNotActive, w.client(appID).DenyReason, "what was missed is made up for")
+					assert.Equal(t, appaccess.UnknownClient, w.client("new").DenyReason)
 				})
 			})
 		}
@@ -103,7 +103,7 @@ func TestCatalogWithASilentFeed(t *testing.T) {
 		w.store.set(func(s *moodyStore) { s.silent = false })
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		assert.Equal(t, appaccess.ApplicationNotActive, w.client(appID).Refusal)
+		assert.Equal(t, appaccess.ApplicationNotActive, w.client(appID).DenyReason)
 
 		// One that stays silent is as good as a store that is down.
 		w.store.set(func(s *moodyStore) { s.silent = true })

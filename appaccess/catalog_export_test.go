@@ -1,19 +1,32 @@
 package appaccess
 
+import (
+	"context"
+	"time"
+)
+
 // PutEntity lets external tests write what Service writes.
 func PutEntity[T entity](w Writer, v *T) error { return put(w, v) }
 
 // DeleteEntity removes it.
 func DeleteEntity[T entity](w Writer, id string) error { return w.Delete(kindOf[T](), id) }
 
-// LastUse reads what Catalog.Used has led to.
-var LastUse = lastUse
-
 // What tests hold on to.
 const (
 	DownAfter   = downAfter
 	LoadTimeout = loadTimeout
-	MaxLoads    = maxLoads
 	MaxWaiting  = maxWaiting
-	MaxUses     = maxUses
 )
+
+// FlushCalls writes what was counted, as at a time.
+func (c *Catalog) FlushCalls(ctx context.Context, at time.Time) { c.flushCalls(ctx, at) }
+
+// CountAlways lets a catalog count without a store.
+func CountAlways(c *Catalog) { c.usage.interval = time.Hour }
+
+// PutIntoFullPlan writes a record into a plan that changes as many as it may.
+func PutIntoFullPlan(r Reader, rec Record) error {
+	c := newOverlayStore(nil).changes
+	c.order = make([]recordKey, maxPlanned)
+	return c.over(r).Put(rec)
+}

@@ -2,17 +2,20 @@ package appaccess
 
 import (
 	"context"
-	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// lookup is a read-through cache: of what the store knows by a key, and apart
-// from it, so that they cannot crowd out anything, of the keys that it does not
-// know.
+// lookup is a read-through cache of what the store knows by a key. It remembers the
+// keys that the store does not know apart from the others, so that invented keys
+// displace nothing. It looks up missing keys together, up to MaxPage in one query;
+// the keys that arrive while a query runs wait for the next one. A flood of invented
+// keys therefore makes queries larger, but not the queue longer.
 type lookup[K comparable, V any] struct {
 	catalog *Catalog
-	load    func(Reader, K) (V, []recordRef, error)
+	load    func(Reader, []K) (map[K]loaded[V], error)
 
 	known   cache[K, V]
 	unknown cache[K, uint64] // the value is the era in which the key was unknown
@@ -20,21 +23,30 @@ type lookup[K comparable, V any] struct {
 
 	mu      sync.Mutex
 	flights map[K]*flight[V] // nil once closed
+	queue   []K              // of the flights, those whose query has not begun
+	wake    chan struct{}
 }
 
-// flight is the reading of one entry. Everyone who asks for the entry meanwhile
-// waits for it.
+// loaded is a value and the records that it was made from.
+type loaded[V any] struct {
+	value V
+	refs  []recordRef
+}
+
+// flight is the reading of one entry. All callers that ask for the entry meanwhile
+// wait for it.
 type flight[V any] struct {
 	done  chan struct{}
 	value *V
 	err   error
 }
 
-func (l *lookup[K, V]) init(c *Catalog, size, unknown int, hash func(K) uint64, load func(Reader, K) (V, []recordRef, error)) {
+func (l *lookup[K, V]) init(c *Catalog, size, unknown int, hash func(K) uint64, load func(Reader, []K) (map[K]loaded[V], error)) {
 	l.catalog, l.load = c, load
 	l.known.init(size, hash)
 	l.unknown.init(unknown, hash)
 	l.flights = map[K]*flight[V]{}
+	l.wake = make(chan struct{}, 1)
 }
 
 // get returns the value of a key, or nil if the store does not know it.
@@ -64,8 +76,8 @@ func (l *lookup[K, V]) get(ctx context.Context, k K) (*V, error) {
 	}
 }
 
-// join returns the flight of a key and starts it if there is none. It goes on
-// when those who wait for it leave.
+// join returns the flight of a key, and starts it if there is none. The flight
+// continues when the callers that wait for it leave.
 func (l *lookup[K, V]) join(k K) (*flight[V], error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,144 +92,237 @@ func (l *lookup[K, V]) join(k K) (*flight[V], error) {
 	}
 	f := &flight[V]{done: make(chan struct{})}
 	l.flights[k] = f
-	l.catalog.running.Go(func() {
-		f.value, f.err = l.read(k)
-		l.mu.Lock()
-		delete(l.flights, k)
-		l.mu.Unlock()
-		close(f.done)
-	})
+	l.queue = append(l.queue, k)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
 	return f, nil
 }
 
-// close starts no more flights.
-func (l *lookup[K, V]) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.flights = nil
-}
-
-// read asks the store, and again if what it asked for changed meanwhile: the
-// answer may be of before the change.
-func (l *lookup[K, V]) read(k K) (v *V, err error) {
-	c := l.catalog
-	ctx, cancel := context.WithTimeout(c.ctx, loadTimeout)
-	defer cancel()
-	select {
-	case c.loads <- struct{}{}:
-		defer func() { <-c.loads }()
-	case <-ctx.Done():
-		return nil, unavailable(ctx.Err())
-	}
-	for range 3 {
-		var current bool
-		if v, current, err = l.readOnce(ctx, k); err != nil || current {
-			break
+// run looks up what is queued until ctx ends.
+func (l *lookup[K, V]) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+		}
+		for batch := l.next(); len(batch) > 0 && ctx.Err() == nil; batch = l.next() {
+			l.read(ctx, batch)
 		}
 	}
-	return v, err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.flights {
+		f.err = errStale
+		close(f.done)
+	}
+	l.flights, l.queue = nil, nil
 }
 
-// readOnce reports also whether the answer is of a state that no change has
-// overtaken, and was remembered.
-func (l *lookup[K, V]) readOnce(ctx context.Context, k K) (v *V, current bool, err error) {
-	c := l.catalog
-	mark, era := c.mark(), l.era.Load()
-	c.loadCount.Add(1)
-	var value V
-	var refs []recordRef
-	err = c.store.View(ctx, func(r Reader) (err error) {
-		value, refs, err = l.load(r, k)
-		return err
-	})
-	switch {
-	case err == nil:
-		return &value, l.remember(mark, k, value, refs), nil
-	case errors.Is(err, ErrNotFound):
-		l.unknown.put(k, era, nil)
-		return nil, l.era.Load() == era, nil
+// next takes the keys of one query from the queue.
+func (l *lookup[K, V]) next() []K {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(len(l.queue), MaxPage)
+	batch := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	return batch
+}
+
+// read asks the store for keys, and asks again for the keys that changed meanwhile,
+// because their answers may be older than the change.
+func (l *lookup[K, V]) read(ctx context.Context, keys []K) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	for try := 1; len(keys) > 0; try++ {
+		overtaken, err := l.readOnce(ctx, keys, try == 3)
+		if err != nil {
+			l.catalog.loadFails.Add(int64(len(keys)))
+			for _, k := range keys {
+				l.land(k, nil, unavailable(err))
+			}
+			return
+		}
+		keys = overtaken
 	}
-	c.loadFails.Add(1)
-	return nil, false, unavailable(err)
+}
+
+// readOnce answers keys. It returns the keys whose answer may be older than a change.
+// On the last try it answers these too, without remembering the answer.
+func (l *lookup[K, V]) readOnce(ctx context.Context, keys []K, last bool) (overtaken []K, err error) {
+	c := l.catalog
+	began, era := c.mark(), l.era.Load()
+	c.loadCount.Add(int64(len(keys)))
+	var at Position
+	var found map[K]loaded[V]
+	if err := c.store.Lookup(ctx, func(r Reader) (err error) {
+		if at, err = r.Position(); err == nil {
+			found, err = l.load(r, keys)
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	history := c.recent.compare(at, began.applied)
+	c.mu.Unlock()
+	if history == anotherHistory {
+		return nil, errHistory
+	}
+	for _, k := range keys {
+		v, known := found[k]
+		var current bool
+		if known {
+			current = history == sameHistory && l.remember(began.change, k, v)
+		} else if current = history == sameHistory && l.era.Load() == era; current {
+			l.unknown.put(k, era, nil)
+		}
+		switch {
+		case !current && !last:
+			overtaken = append(overtaken, k)
+		case known:
+			l.land(k, &v.value, nil)
+		default:
+			l.land(k, nil, nil)
+		}
+	}
+	return overtaken, nil
+}
+
+// land answers all callers that wait for a key.
+func (l *lookup[K, V]) land(k K, v *V, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.flights[k]; f != nil {
+		delete(l.flights, k)
+		f.value, f.err = v, err
+		close(f.done)
+	}
 }
 
 // remember puts a value in the cache unless one of its records changed after
 // mark. It reports whether it did.
-func (l *lookup[K, V]) remember(mark uint64, k K, v V, refs []recordRef) bool {
+func (l *lookup[K, V]) remember(mark uint64, k K, v loaded[V]) bool {
 	c := l.catalog
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.recent.changed(mark, refs) {
+	if c.recent.changed(mark, v.refs) {
 		return false
 	}
-	l.known.put(k, v, refs)
+	l.known.put(k, v.value, v.refs)
 	return true
 }
 
-// mark numbers the changes seen so far.
-func (c *Catalog) mark() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.recent.last
-}
-
-// loadClient reads a client application and its owner.
-func loadClient(r Reader, appID string) (ClientState, []recordRef, error) {
-	if validText("appID", appID, MaxIndexValue) != nil {
-		return ClientState{}, nil, ErrNotFound // no store can hold it
-	}
-	app, err := getBy[ClientApplication](r, byAppID, appID)
+// loadClients reads client applications and their owners.
+func loadClients(r Reader, appIDs []string) (map[string]loaded[ClientState], error) {
+	recs, err := r.Find(KindApplication, byAppID, appIDs)
 	if err != nil {
-		return ClientState{}, nil, err
+		return nil, err
 	}
-	st := ClientState{
-		ApplicationID: app.ID, AppID: appID, Name: app.Name, OwnerID: app.OwnerID, Products: app.Products,
-	}
-	refs := []recordRef{refTo(KindApplication, app.ID), refTo(KindUser, app.OwnerID)}
-	switch {
-	case app.Deleted:
-		st.Refusal = UnknownClient
-	case app.State != ApplicationActive:
-		st.Refusal = ApplicationNotActive
-	default:
-		st.Refusal, err = ownerRefusal(r, app.OwnerID)
-	}
-	return st, refs, err
-}
-
-// loadKey reads a subscription and its owner.
-func loadKey(r Reader, sum [32]byte) (KeyState, []recordRef, error) {
-	sub, err := getBy[Subscription](r, byKey, KeySum(sum).String())
+	apps, err := decodeAll[ClientApplication](recs)
 	if err != nil {
-		return KeyState{}, nil, err
+		return nil, err
 	}
-	st := KeyState{
-		SubscriptionID: sub.ID, Name: sub.Name, OwnerID: sub.OwnerID, Scope: sub.Scope,
-		Primary: sub.PrimarySum == sum, Expires: sub.Expires,
+	owners, err := findOwners(r, apps, func(a *ClientApplication) string { return a.OwnerID })
+	if err != nil {
+		return nil, err
 	}
-	refs := []recordRef{refTo(KindSubscription, sub.ID), refTo(KindUser, sub.OwnerID)}
-	if sub.State != SubscriptionActive {
-		st.Refusal = SubscriptionNotActive
-		return st, refs, nil
+	found := make(map[string]loaded[ClientState], len(apps))
+	for _, app := range apps {
+		st := ClientState{
+			ApplicationID: app.ID, AppID: app.Entra.AppID, Name: app.Name, OwnerID: app.OwnerID, Grants: app.Grants,
+			Kind: app.ClientKind(), ServicePrincipalID: app.ServicePrincipal.ObjectID,
+		}
+		switch {
+		case app.Deleted:
+			st.DenyReason = UnknownClient
+		case app.State != ApplicationActive:
+			st.DenyReason = ApplicationNotActive
+		default:
+			st.DenyReason = owners.denyReason(app.OwnerID)
+		}
+		found[st.AppID] = loaded[ClientState]{st, []recordRef{refTo(KindApplication, app.ID), refTo(KindUser, app.OwnerID)}}
 	}
-	st.Refusal, err = ownerRefusal(r, sub.OwnerID)
-	return st, refs, err
+	return found, nil
 }
 
-// ownerRefusal refuses what a blocked user owns, or one that is no more. What
-// never had an owner is not refused.
-func ownerRefusal(r Reader, ownerID string) (Refusal, error) {
-	if ownerID == "" {
-		return NotRefused, nil
+// loadKeys reads subscriptions and their owners.
+func loadKeys(r Reader, sums [][32]byte) (map[[32]byte]loaded[KeyState], error) {
+	values := make([]string, len(sums))
+	for i, sum := range sums {
+		values[i] = KeyHash(sum).String()
 	}
-	owner, err := get[User](r, ownerID)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return OwnerBlocked, nil
-	case err != nil:
-		return NotRefused, err
-	case owner.State != UserActive:
-		return OwnerBlocked, nil
+	recs, err := r.Find(KindSubscription, byKey, values)
+	if err != nil {
+		return nil, err
 	}
-	return NotRefused, nil
+	subs, err := decodeAll[Subscription](recs)
+	if err != nil {
+		return nil, err
+	}
+	owners, err := findOwners(r, subs, func(s *Subscription) string { return s.OwnerID })
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[[32]byte]loaded[KeyState], len(subs))
+	for _, sub := range subs {
+		for _, sum := range []KeyHash{sub.PrimaryHash, sub.SecondaryHash} {
+			st := KeyState{
+				SubscriptionID: sub.ID, Name: sub.Name, OwnerID: sub.OwnerID, Scope: sub.Scope,
+				Primary: sub.PrimaryHash == sum, Expires: sub.Expires, DenyReason: SubscriptionNotActive,
+			}
+			if sub.State == SubscriptionActive {
+				st.DenyReason = owners.denyReason(sub.OwnerID)
+			}
+			found[sum] = loaded[KeyState]{st, []recordRef{refTo(KindSubscription, sub.ID), refTo(KindUser, sub.OwnerID)}}
+		}
+	}
+	return found, nil
+}
+
+// owners are the users that may use what they own.
+type owners map[string]bool
+
+// findOwners reads the owners of objects in one query.
+func findOwners[T any](r Reader, list []T, owner func(*T) string) (owners, error) {
+	active := owners{}
+	for i := range list {
+		active[owner(&list[i])] = false
+	}
+	delete(active, "")
+	ids := slices.Collect(maps.Keys(active))
+	active[""] = true // what never had an owner is not refused
+	if len(ids) == 0 {
+		return active, nil
+	}
+	recs, err := r.Find(KindUser, "", ids)
+	if err != nil {
+		return nil, err
+	}
+	users, err := decodeAll[User](recs)
+	for _, u := range users {
+		active[u.ID] = u.State == UserActive
+	}
+	return active, err
+}
+
+// denyReason denies the objects of a user who is blocked or no longer exists.
+func (o owners) denyReason(ownerID string) DenyReason {
+	if o[ownerID] {
+		return NotDenied
+	}
+	return OwnerBlocked
+}
+
+func decodeAll[T entity](recs []Record) ([]T, error) {
+	found := make([]T, 0, len(recs))
+	for _, rec := range recs {
+		v, err := decode[T](rec)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, v)
+	}
+	return found, nil
 }

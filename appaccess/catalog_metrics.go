@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// measure offers what the Catalog counts to a provider.
+// measure registers the Catalog's metrics with a provider.
 func (c *Catalog) measure(provider metric.MeterProvider) error {
 	if provider == nil {
 		return nil
@@ -25,9 +25,11 @@ func (c *Catalog) measure(provider metric.MeterProvider) error {
 		metric.WithDescription("Clients and keys that were read from the store"))
 	failures, err5 := meter.Int64ObservableCounter("entragate.catalog.failures", metric.WithUnit("{load}"),
 		metric.WithDescription("Reads of clients and keys that failed"))
-	dropped, err6 := meter.Int64ObservableCounter("entragate.catalog.uses.dropped", metric.WithUnit("{use}"),
-		metric.WithDescription("Last uses of subscriptions that were not written"))
-	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
+	dropped, err6 := meter.Int64ObservableCounter("entragate.calls.dropped", metric.WithUnit("{call}"),
+		metric.WithDescription("Calls that could not be written: the usage pages miss them"))
+	calls, err7 := meter.Int64ObservableCounter("entragate.calls", metric.WithUnit("{call}"),
+		metric.WithDescription("Calls by API, operation and outcome, as the usage pages count them"))
+	for _, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
 		if err != nil {
 			return fmt.Errorf("appaccess: metrics: %w", err)
 		}
@@ -44,9 +46,14 @@ func (c *Catalog) measure(provider metric.MeterProvider) error {
 		o.ObserveInt64(hits, c.keys.known.hits.Load(), key)
 		o.ObserveInt64(loads, c.loadCount.Load())
 		o.ObserveInt64(failures, c.loadFails.Load())
-		o.ObserveInt64(dropped, c.uses.dropped.Load())
+		o.ObserveInt64(dropped, c.calls.dropped.Load())
+		c.calls.observe(func(key outcomeKey, n int64) {
+			o.ObserveInt64(calls, n, metric.WithAttributes(
+				attribute.String("entragate.api", key.api), attribute.String("entragate.operation", key.operation), attribute.String("entragate.outcome", key.outcome),
+			))
+		})
 		return nil
-	}, staleness, entries, hits, loads, failures, dropped)
+	}, staleness, entries, hits, loads, failures, dropped, calls)
 	if err != nil {
 		return fmt.Errorf("appaccess: metrics: %w", err)
 	}

@@ -2,20 +2,20 @@ package appaccess
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
 
-// What a Catalog logs of an outage: its beginning, a reminder now and then, and
-// its end. Whoever follows the store fails some times a second meanwhile.
+// What a Catalog logs of an outage: its beginning, a reminder each minute, and its
+// end. Without these bounds it would log each failed attempt to follow the store,
+// some a second.
 const (
 	outageReminder = time.Minute
 	outageSettled  = 10 * time.Second // without a failure: the outage is over
 )
 
-// outage is the time in which the store cannot be followed. The zero value:
-// nothing has failed.
+// outage is a time in which the store cannot be followed. In the zero value nothing
+// has failed.
 type outage struct {
 	mu     sync.Mutex
 	since  time.Time // first failure; zero: none
@@ -40,9 +40,9 @@ func (o *outage) failed(now time.Time) (lasts time.Duration, tell bool) {
 	return now.Sub(o.since), true
 }
 
-// succeeded notes that all answers are current, and reports whether that ends
-// an outage, and how long it has lasted. A store that answers between two
-// failures, or whose feed alone fails, is not back.
+// succeeded notes that all answers are current. It reports whether that ends an
+// outage, and how long the outage lasted. A success between two failures ends
+// nothing.
 func (o *outage) succeeded(now time.Time) (lasted time.Duration, over bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -74,9 +74,9 @@ func (c *Catalog) lost(ctx context.Context, doing string, err error) {
 	if !tell {
 		return
 	}
-	message := "the store is out of reach"
+	message := "the store is unreachable"
 	if lasts > 0 {
-		message = "the store is still out of reach"
+		message = "the store is still unreachable"
 	}
 	c.log.WarnContext(ctx, message, "for", lasts.Round(time.Second), "while", doing, "error", err,
 		"staleness", c.Staleness().Round(time.Second), "staleFor", c.staleFor)
@@ -88,5 +88,3 @@ func (c *Catalog) back(ctx context.Context) {
 		c.log.InfoContext(ctx, "the store is back", "after", lasted.Round(time.Second))
 	}
 }
-
-var errSilent = errors.New("it does not tell what was changed")

@@ -61,22 +61,22 @@ func TestCatalogLogsAnOutageOnce(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				book := &logBook{}
-				w := newWorld(t, appaccess.CatalogConfig{Logger: slog.New(book), UseInterval: time.Second})
+				w := newWorld(t, appaccess.CatalogConfig{Logger: slog.New(book), UsageInterval: time.Second})
 				time.Sleep(time.Minute + time.Second/2) // not when uses are written
 				assert.Empty(t, book.take())
 
 				w.store.set(down)
 				w.write(put(&w.product))
 				for range 60*10 + 30 {
-					w.catalog.Used("s1", time.Now())
+					w.catalog.CountCall(appaccess.Call{SubscriptionID: "s1", Time: time.Now()})
 					time.Sleep(time.Second)
 				}
 				lines := book.take()
 				assert.GreaterOrEqual(t, len(lines), 9, lines)
 				assert.LessOrEqual(t, len(lines), 11, lines)
-				assert.True(t, strings.HasPrefix(lines[0], "WARN the store is out of reach for 0s while "), lines[0])
+				assert.True(t, strings.HasPrefix(lines[0], "WARN the store is unreachable for 0s while "), lines[0])
 				for _, line := range lines[1:] {
-					assert.True(t, strings.HasPrefix(line, "WARN the store is still out of reach for "), line)
+					assert.True(t, strings.HasPrefix(line, "WARN the store is still unreachable for "), line)
 				}
 
 				w.store.set(func(s *moodyStore) { s.fail, s.hang, s.products = nil, nil, nil })
@@ -92,8 +92,8 @@ func TestCatalogLogsAnOutageOnce(t *testing.T) {
 	}
 }
 
-// A feed that tells nothing is an outage too, if without an error; one that is
-// cut off again and again is one, not many.
+// A silent feed is an outage too, even without an error. A feed that is cut off again
+// and again is one outage.
 func TestCatalogLogsItsFeed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestCatalogLogsItsFeed(t *testing.T) {
 		w.store.set(func(s *moodyStore) { s.silent = true })
 		w.write(put(&w.app))
 		time.Sleep(appaccess.DownAfter + 2*time.Second)
-		assert.Equal(t, []string{"WARN the store is out of reach for 0s while following its changes"}, book.take())
+		assert.Equal(t, []string{"WARN the store is unreachable for 0s while following its changes"}, book.take())
 		w.store.set(func(s *moodyStore) { s.silent = false })
 		time.Sleep(time.Minute)
 		assert.Len(t, book.take(), 1, "back")
@@ -122,17 +122,17 @@ func TestCatalogLogsThatItCannotWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		book := &logBook{}
-		w := newWorld(t, appaccess.CatalogConfig{Logger: slog.New(book), UseInterval: time.Second})
+		w := newWorld(t, appaccess.CatalogConfig{Logger: slog.New(book), UsageInterval: time.Second})
 		w.store.set(func(s *moodyStore) { s.readOnly = errReach })
 		for range 5 * 60 {
-			w.catalog.Used("s1", time.Now())
+			w.catalog.CountCall(appaccess.Call{SubscriptionID: "s1", Time: time.Now()})
 			time.Sleep(time.Second)
 		}
 		lines := book.take()
 		assert.GreaterOrEqual(t, len(lines), 4, lines)
 		assert.LessOrEqual(t, len(lines), 6, lines)
 		for _, line := range lines {
-			assert.Equal(t, "WARN last uses of subscriptions cannot be written", line)
+			assert.Equal(t, "WARN usage cannot be written", line)
 		}
 	})
 }

@@ -19,7 +19,7 @@ import (
 // moodyStore is a store that can be made to fail, to hang and to fall silent.
 type moodyStore struct {
 	appaccess.Store
-	views  atomic.Int64
+	views  atomic.Int64 // look-ups
 	reads  atomic.Int64 // queries within them, for other than products and APIs
 	active atomic.Int64 // views that run
 	most   atomic.Int64 // of those at a time
@@ -52,7 +52,7 @@ func (s *moodyStore) mood() (hang chan struct{}, silent bool, fail error) {
 	return s.hang, s.silent, s.fail
 }
 
-func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) error {
+func (s *moodyStore) Lookup(ctx context.Context, fn func(appaccess.Reader) error) error {
 	hang, _, fail := s.mood()
 	if hang != nil {
 		s.views.Add(1)
@@ -70,7 +70,7 @@ func (s *moodyStore) View(ctx context.Context, fn func(appaccess.Reader) error) 
 		return fail
 	}
 	asked := &entities{reads: &s.reads, store: s}
-	err := s.Store.View(ctx, func(r appaccess.Reader) error {
+	err := s.Store.Lookup(ctx, func(r appaccess.Reader) error {
 		asked.Reader = r
 		return fn(asked)
 	})
@@ -133,14 +133,19 @@ func (e *entities) Get(k appaccess.Kind, id string) (appaccess.Record, error) {
 	return e.Reader.Get(k, id)
 }
 
-func (s *moodyStore) Changes(ctx context.Context, after appaccess.Revision) iter.Seq2[appaccess.Change, error] {
+func (e *entities) Find(k appaccess.Kind, index string, values []string) ([]appaccess.Record, error) {
+	e.note(k)
+	return e.Reader.Find(k, index, values)
+}
+
+func (s *moodyStore) Changes(ctx context.Context, after appaccess.Position) iter.Seq2[appaccess.Change, error] {
 	return func(yield func(appaccess.Change, error) bool) {
 		feed, cut := context.WithCancel(ctx)
 		defer cut()
 		s.set(func(s *moodyStore) {
 			s.cut = cut
 			if s.forgetful {
-				after = 1 << 40 // ahead of the store
+				after.Revision = 1 << 40 // ahead of the store
 			}
 		})
 		for c, err := range s.Store.Changes(feed, after) {
@@ -188,10 +193,10 @@ func newWorld(t *testing.T, config appaccess.CatalogConfig) *world {
 		product: appaccess.Product{ID: "starter", Name: "Starter", State: appaccess.Published, Access: appaccess.Access{Token: true, Key: true}, APIs: []string{"echo"}},
 		api:     appaccess.API{ID: "echo", Name: "Echo", Path: "/echo"},
 		user:    appaccess.User{ID: "u1", Name: "Ada", State: appaccess.UserActive},
-		app: appaccess.ClientApplication{ID: "a1", Name: "Orders", OwnerID: "u1", State: appaccess.ApplicationActive, Products: []string{"starter"},
+		app: appaccess.ClientApplication{ID: "a1", Name: "Orders", OwnerID: "u1", State: appaccess.ApplicationActive, Grants: appaccess.GrantsOfAll("starter"),
 			Entra: appaccess.ApplicationRegistration{AppID: appID}},
 		sub: appaccess.Subscription{ID: "s1", Name: "Orders", OwnerID: "u1", State: appaccess.SubscriptionActive, Scope: appaccess.ProductScope("starter"),
-			PrimarySum: appaccess.SumKey(primary), SecondarySum: appaccess.SumKey(second), Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)},
+			PrimaryHash: appaccess.HashKey(primary), SecondaryHash: appaccess.HashKey(second), Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)},
 	}
 	w.write(put(&w.product), put(&w.api), put(&w.user), put(&w.app), put(&w.sub))
 	config.Store = w.store
@@ -233,7 +238,7 @@ func (w *world) client(appID string) appaccess.ClientState {
 
 func (w *world) key(key string) appaccess.KeyState {
 	w.t.Helper()
-	st, err := w.catalog.Key(w.t.Context(), appaccess.SumKey(key))
+	st, err := w.catalog.Key(w.t.Context(), appaccess.HashKey(key))
 	require.NoError(w.t, err)
 	return st
 }

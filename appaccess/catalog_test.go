@@ -23,16 +23,17 @@ func TestCatalogAnswers(t *testing.T) {
 		assert.Equal(t, "Starter", s.Product("starter").Name)
 		assert.Equal(t, "echo", s.Match("/echo/resource").ID)
 		assert.Equal(t, appaccess.ClientState{
-			ApplicationID: "a1", AppID: appID, Name: "Orders", OwnerID: "u1", Products: []string{"starter"},
+			ApplicationID: "a1", AppID: appID, Name: "Orders", OwnerID: "u1", Grants: appaccess.GrantsOfAll("starter"),
+			Kind: appaccess.RegisteredClient,
 		}, w.client(appID))
 		want := appaccess.KeyState{SubscriptionID: "s1", Name: "Orders", OwnerID: "u1", Scope: "/products/starter", Primary: true, Expires: w.sub.Expires}
 		assert.Equal(t, want, w.key(primary))
 		want.Primary = false
 		assert.Equal(t, want, w.key(second))
-		assert.Equal(t, appaccess.ClientState{AppID: "another", Refusal: appaccess.UnknownClient}, w.client("another"))
-		assert.Equal(t, appaccess.KeyState{Refusal: appaccess.UnknownKey}, w.key("another"))
+		assert.Equal(t, appaccess.ClientState{AppID: "another", DenyReason: appaccess.UnknownClient}, w.client("another"))
+		assert.Equal(t, appaccess.KeyState{DenyReason: appaccess.UnknownKey}, w.key("another"))
 		for _, odd := range []string{"", "a\xff", "a\x00b", string(make([]byte, 10_000))} {
-			assert.Equal(t, appaccess.UnknownClient, w.client(odd).Refusal, "%q", odd)
+			assert.Equal(t, appaccess.UnknownClient, w.client(odd).DenyReason, "%q", odd)
 		}
 		assert.NoError(t, w.catalog.Ready(t.Context()))
 	})
@@ -63,10 +64,10 @@ func TestCatalogQueries(t *testing.T) {
 // Each change is made after the answer was remembered.
 func TestCatalogFollowsChanges(t *testing.T) {
 	t.Parallel()
-	const none = appaccess.NotRefused
+	const none = appaccess.NotDenied
 	for name, test := range map[string]struct {
 		change      func(w *world) write
-		client, key appaccess.Refusal
+		client, key appaccess.DenyReason
 	}{
 		"application suspended": {func(w *world) write { w.app.State = appaccess.ApplicationSuspended; return put(&w.app) }, appaccess.ApplicationNotActive, none},
 		"application pending":   {func(w *world) write { w.app.State = appaccess.ApplicationPending; return put(&w.app) }, appaccess.ApplicationNotActive, none},
@@ -82,7 +83,7 @@ func TestCatalogFollowsChanges(t *testing.T) {
 			return put(&appaccess.User{ID: "u2", State: appaccess.UserBlocked})
 		}, none, none},
 		"subscription without owner": {func(w *world) write { w.sub.OwnerID = ""; return put(&w.sub) }, none, none},
-		"key regenerated":            {func(w *world) write { w.sub.PrimarySum = appaccess.SumKey("new"); return put(&w.sub) }, none, appaccess.UnknownKey},
+		"key regenerated":            {func(w *world) write { w.sub.PrimaryHash = appaccess.HashKey("new"); return put(&w.sub) }, none, appaccess.UnknownKey},
 		"subscription gone": {func(w *world) write {
 			return func(wr appaccess.Writer) error { return wr.Delete(appaccess.KindSubscription, "s1") }
 		}, none, appaccess.UnknownKey},
@@ -96,11 +97,17 @@ func TestCatalogFollowsChanges(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, appaccess.CatalogConfig{})
-				require.Equal(t, none, w.client(appID).Refusal)
-				require.Equal(t, none, w.key(primary).Refusal)
+				require.Equal(t, none, w.client(appID).DenyReason)
+				require.Equal(t, none, w.key(primary).DenyReason)
+				changed := w.catalog.Changed()
 				w.write(test.change(w))
+				if test.client != none || test.key != none {
+					<-changed
+					require.Equal(t, test.client, w.client(appID).DenyReason, "asked again when Changed says so")
+					require.Equal(t, test.key, w.key(primary).DenyReason)
+				}
 				w.soon(func() bool {
-					return w.client(appID).Refusal == test.client && w.key(primary).Refusal == test.key
+					return w.client(appID).DenyReason == test.client && w.key(primary).DenyReason == test.key
 				}, "the change is not seen")
 			})
 		})
@@ -116,16 +123,18 @@ func TestCatalogFollowsGrantsAndSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, appaccess.CatalogConfig{})
 		st := w.client(appID)
-		assert.True(t, st.Granted("starter"))
+		assert.True(t, st.Grants.Has("starter"))
 		first := w.catalog.Snapshot()
-		w.app.Products = []string{"gold"}
+		w.app.Grants = appaccess.GrantsOfAll("gold")
 		w.write(put(&w.app))
-		w.soon(func() bool { st := w.client(appID); return st.Granted("gold") && !st.Granted("starter") }, "the grant is not seen")
+		w.soon(func() bool { st := w.client(appID); return st.Grants.Has("gold") && !st.Grants.Has("starter") }, "the grant is not seen")
 		assert.Same(t, first, w.catalog.Snapshot(), "it stays the same as long as products and APIs do")
+		changed := w.catalog.Changed()
 
 		w.product.Suspended = true
 		w.write(put(&w.product))
-		w.soon(func() bool { return w.catalog.Snapshot().Product("starter").Suspended }, "the suspension is not seen")
+		<-changed
+		assert.True(t, w.catalog.Snapshot().Product("starter").Suspended, "Changed comes after the new snapshot")
 		w.api.Path = "/v2"
 		w.write(put(&w.api), func(wr appaccess.Writer) error { return wr.Delete(appaccess.KindProduct, "starter") })
 		w.soon(func() bool {
@@ -136,21 +145,21 @@ func TestCatalogFollowsGrantsAndSnapshot(t *testing.T) {
 	})
 }
 
-// What was unknown is known as soon as it is made.
+// The catalog finds a new key or client, although it remembered that it did not exist.
 func TestCatalogLearnsWhatWasUnknown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, appaccess.CatalogConfig{})
-		require.Equal(t, appaccess.UnknownClient, w.client("later").Refusal)
-		require.Equal(t, appaccess.UnknownKey, w.key("later").Refusal)
-		w.sub.SecondarySum = appaccess.SumKey("later")
+		require.Equal(t, appaccess.UnknownClient, w.client("later").DenyReason)
+		require.Equal(t, appaccess.UnknownKey, w.key("later").DenyReason)
+		w.sub.SecondaryHash = appaccess.HashKey("later")
 		w.app.Entra.AppID = "later"
 		w.write(put(&w.sub), put(&w.app))
 		w.soon(func() bool {
-			return w.client("later").Refusal == appaccess.NotRefused && w.key("later").Refusal == appaccess.NotRefused
+			return w.client("later").DenyReason == appaccess.NotDenied && w.key("later").DenyReason == appaccess.NotDenied
 		}, "they stay unknown")
-		assert.Equal(t, appaccess.UnknownKey, w.key(second).Refusal)
-		assert.Equal(t, appaccess.UnknownClient, w.client(appID).Refusal)
+		assert.Equal(t, appaccess.UnknownKey, w.key(second).DenyReason)
+		assert.Equal(t, appaccess.UnknownClient, w.client(appID).DenyReason)
 	})
 }
 
@@ -201,7 +210,7 @@ func TestCatalogGoesOnWhenACallerLeaves(t *testing.T) {
 		require.ErrorIs(t, err, appaccess.ErrUnavailable)
 		w.store.set(func(s *moodyStore) { s.hang = nil })
 		close(release)
-		w.soon(func() bool { return w.client(appID).Refusal == appaccess.NotRefused }, "no answer")
+		w.soon(func() bool { return w.client(appID).DenyReason == appaccess.NotDenied }, "no answer")
 	})
 }
 
@@ -213,8 +222,8 @@ func TestCatalogUnderRandomKeys(t *testing.T) {
 		w.key(primary)
 		w.client(appID)
 		for i := range 400 {
-			require.Equal(t, appaccess.UnknownKey, w.key(fmt.Sprint("random", i)).Refusal)
-			require.Equal(t, appaccess.UnknownClient, w.client(fmt.Sprint("random", i)).Refusal)
+			require.Equal(t, appaccess.UnknownKey, w.key(fmt.Sprint("random", i)).DenyReason)
+			require.Equal(t, appaccess.UnknownClient, w.client(fmt.Sprint("random", i)).DenyReason)
 		}
 		before := w.store.views.Load()
 		assert.Equal(t, "s1", w.key(primary).SubscriptionID)
@@ -223,7 +232,29 @@ func TestCatalogUnderRandomKeys(t *testing.T) {
 	})
 }
 
-func TestCatalogBoundsQueries(t *testing.T) {
+// Missing keys share queries: they are not asked for one by one.
+func TestCatalogBatchesQueries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, appaccess.CatalogConfig{Unknown: -1})
+		release := make(chan struct{})
+		w.store.set(func(s *moodyStore) { s.hang = release })
+		const asked = 2500
+		var wg sync.WaitGroup
+		for i := range asked {
+			wg.Go(func() { assert.Equal(t, appaccess.UnknownKey, w.key(fmt.Sprint("random", i)).DenyReason) })
+		}
+		wg.Go(func() { assert.Equal(t, "s1", w.key(primary).SubscriptionID) })
+		synctest.Wait()
+		assert.EqualValues(t, 1, w.store.most.Load(), "queries at a time")
+		w.store.set(func(s *moodyStore) { s.hang = nil })
+		close(release)
+		wg.Wait()
+		assert.LessOrEqual(t, w.store.reads.Load(), int64(1+3+1), "the first key, the others in batches, and an owner")
+	})
+}
+
+func TestCatalogBoundsWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, appaccess.CatalogConfig{})
@@ -236,7 +267,7 @@ func TestCatalogBoundsQueries(t *testing.T) {
 		errs := make(chan error, asked)
 		for i := range asked {
 			go func() {
-				_, err := w.catalog.Key(ctx, appaccess.SumKey(fmt.Sprint("random", i)))
+				_, err := w.catalog.Key(ctx, appaccess.HashKey(fmt.Sprint("random", i)))
 				errs <- err
 			}()
 		}
@@ -252,7 +283,6 @@ func TestCatalogBoundsQueries(t *testing.T) {
 		}
 		w.store.set(func(s *moodyStore) { s.hang = nil })
 		close(release)
-		assert.LessOrEqual(t, w.store.most.Load(), int64(appaccess.MaxLoads+2), "queries at a time, with the poll and the snapshot")
 	})
 }
 
@@ -274,8 +304,8 @@ func TestCatalogDoesNotRememberTheOvertaken(t *testing.T) {
 						time.Sleep(time.Second) // the feed is past the change
 					}
 				})
-				assert.NotEqual(t, appaccess.NotRefused, w.client(appID).Refusal)
-				assert.NotEqual(t, appaccess.NotRefused, w.client(appID).Refusal)
+				assert.NotEqual(t, appaccess.NotDenied, w.client(appID).DenyReason)
+				assert.NotEqual(t, appaccess.NotDenied, w.client(appID).DenyReason)
 			})
 		})
 	}
@@ -290,7 +320,7 @@ func TestCatalogDoesNotRememberTheOvertaken(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 			})
-			assert.Equal(t, appaccess.NotRefused, w.client("later").Refusal)
+			assert.Equal(t, appaccess.NotDenied, w.client("later").DenyReason)
 		})
 	})
 }
@@ -306,13 +336,13 @@ func TestCatalogReset(t *testing.T) {
 		w.store.set(func(s *moodyStore) { s.fail = errors.New("cut off") })
 		w.app.State = appaccess.ApplicationSuspended
 		w.product.Suspended = true
-		w.sub.PrimarySum, w.sub.SecondarySum = appaccess.SumKey("new"), appaccess.SumKey("unknown")
+		w.sub.PrimaryHash, w.sub.SecondaryHash = appaccess.HashKey("new"), appaccess.HashKey("unknown")
 		w.write(put(&w.app), put(&w.product), put(&w.sub))
 		w.store.set(func(s *moodyStore) { s.fail, s.forgetful = nil, true })
 		w.soon(func() bool {
 			return w.catalog.Snapshot().Product("starter").Suspended &&
-				w.client(appID).Refusal == appaccess.ApplicationNotActive &&
-				w.key("unknown").Refusal == appaccess.NotRefused && w.key(primary).Refusal == appaccess.UnknownKey
+				w.client(appID).DenyReason == appaccess.ApplicationNotActive &&
+				w.key("unknown").DenyReason == appaccess.NotDenied && w.key(primary).DenyReason == appaccess.UnknownKey
 		}, "the reset is not seen")
 	})
 }
@@ -326,7 +356,7 @@ func TestCatalogAfterClose(t *testing.T) {
 		require.NoError(t, w.catalog.Close(), "twice")
 		_, err := w.catalog.Client(t.Context(), appID)
 		require.ErrorIs(t, err, appaccess.ErrUnavailable)
-		_, err = w.catalog.Key(t.Context(), appaccess.SumKey(primary))
+		_, err = w.catalog.Key(t.Context(), appaccess.HashKey(primary))
 		require.ErrorIs(t, err, appaccess.ErrUnavailable)
 		assert.Nil(t, w.catalog.Snapshot())
 		require.ErrorIs(t, w.catalog.Ready(t.Context()), appaccess.ErrUnavailable)

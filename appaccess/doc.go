@@ -2,18 +2,19 @@
 // protected by Microsoft Entra applications and app roles, client applications
 // that users own, subscriptions with keys, and the catalog that a gate asks.
 //
-// [Service] holds every workflow and decides who may do what. It keeps what is
-// wanted in a [Store] and has a [Provisioner] make Entra follow. [Catalog]
+// [Service] holds every workflow and decides who may do what. It stores the desired
+// state in a [Store], and its [Provisioner] makes Entra match that state. [Catalog]
 // answers the gate's questions at memory speed.
 //
-// Begin with [NewService] on a store of package sqlite or postgres; with package
-// provision as its Provisioner for anything but subscription keys. Products as
-// code are a [Document], which [Service.Import] takes. A gate that is to follow
-// the store asks a [NewCatalog]; one without a store knows keys that [NewKey]
-// made. Callers who have keys already keep them: see [SubscriptionRequest].
+// Begin with [NewService]. Its store comes from package sqlite or postgres. For
+// anything but subscription keys it also needs a Provisioner, which package provision
+// implements. [Service.Import] takes products as code, a [Document]. A gate that
+// follows the store asks a [Catalog]; a gate without a store accepts keys that
+// [NewKey] made. Callers can keep the keys that they have: see [SubscriptionRequest].
 //
-// An input that is refused is an [*InvalidError], an action that the state of
-// things does not allow a [*ConflictError], what Entra did not follow a
-// [*ProvisionError]: find them with [errors.As], the others with [errors.Is].
-// [Status] gives the HTTP status of each.
+// An invalid input is an [*InvalidError]. An action that the present state does not
+// allow is a [*ConflictError]. A change that is stored but not yet made in Entra is a
+// [*ProvisionError]. Test for these with [errors.As], and for [ErrNotFound],
+// [ErrForbidden] and [ErrUnavailable] with [errors.Is]. [Status] gives the HTTP
+// status of each.
 package appaccess

@@ -1,19 +1,25 @@
 package appaccess
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"io"
+	_ "embed"
 	"time"
-
-	strict "github.com/go-json-experiment/json"
 )
 
+//go:embed document.schema.json
+var documentSchema string
+
+// DocumentSchema returns the JSON Schema (draft 2020-12) of a [Document], for editors
+// and for checks before an import. An import refuses a document that breaks the
+// schema, except that it accepts null for a missing member. It also checks what a
+// schema cannot, such as references.
+func DocumentSchema() string { return documentSchema }
+
 // Document is the whole configuration as one JSON document: products as code.
-// As [Service.Export] makes it, it holds no secret, no key nor its sum, and
-// nothing that Entra made up, so it can be kept in version control and brought to
-// another tenant.
+// [Service.Export] writes a document without secrets, keys, hashes of keys and
+// anything that Entra generated, so that it can be kept in version control and
+// imported for another tenant. Requests and offers of transfer are not configuration
+// and are in no document. Of an OpenAPI document it has the operations, not the text.
+// A [DocumentFile] imports a document of any size without holding it in memory.
 //
 //	{
 //	  "version": 1,
@@ -22,13 +28,15 @@ import (
 //	                "access": {"token": true, "key": true}, "apis": ["echo-api"]}],
 //	  "users":    [{"id": "ada", "name": "Ada", "email": "ada@example.com"}],
 //	  "applications":  [{"id": "billing", "name": "Billing", "ownerId": "ada",
-//	                     "products": ["starter"]}],
+//	                     "grants": [{"product": "starter", "permissions": ["All"]}]}],
 //	  "subscriptions": [{"id": "try-out", "name": "Try out", "ownerId": "ada",
 //	                     "scope": "/products/starter", "state": "active"}]
 //	}
 //
-// A section that is missing (null) says nothing about its objects. An object
-// that a section does not hold is left alone, unless the import prunes.
+// [DocumentSchema] describes the format for editors.
+//
+// An import changes nothing of a section that is missing (null). It leaves the
+// objects alone that a section does not contain, unless it prunes.
 type Document struct {
 	Version       int                    `json:"version"` // 1
 	APIs          []DocumentAPI          `json:"apis,omitzero"`
@@ -45,17 +53,39 @@ type DocumentAPI struct {
 	Path        string `json:"path"`
 	Description string `json:"description,omitempty"`
 	ServiceURL  string `json:"serviceUrl,omitempty"`
+	// AllowEncodedSlash is as in [API], with the same risk.
+	AllowEncodedSlash bool `json:"allowEncodedSlash,omitempty"`
+	// KeyHeader and KeyQuery are as in [API].
+	KeyHeader string `json:"keyHeader,omitempty"`
+	KeyQuery  string `json:"keyQuery,omitempty"`
+	// Operations are the operations of the [API], with the permissions that they
+	// need. Without Operations (null) the API keeps its operations and its
+	// enforcement; an empty list removes the operations.
+	Operations []Operation `json:"operations,omitzero"`
+	// Enforcement is the enforcement of the [API], with "show" for
+	// [ShowOperations]. Without it the API keeps its own, so that only a document
+	// that says so ends enforcement.
+	Enforcement Enforcement `json:"enforcement,omitempty"`
 }
 
 // DocumentProduct is a [Product] in a [Document].
 type DocumentProduct struct {
-	ID          string   `json:"id"`
-	Name        string   `json:"name"`
-	Description string   `json:"description,omitempty"`
-	Published   bool     `json:"published,omitempty"`
-	Suspended   bool     `json:"suspended,omitempty"`
-	Access      Access   `json:"access"`
-	APIs        []string `json:"apis,omitempty"`
+	ID          string       `json:"id"`
+	Name        string       `json:"name"`
+	Description string       `json:"description,omitempty"`
+	Published   bool         `json:"published,omitempty"`
+	Suspended   bool         `json:"suspended,omitempty"`
+	Access      Access       `json:"access"`
+	APIs        []string     `json:"apis,omitempty"`
+	Permissions []Permission `json:"permissions,omitempty"` // beside [AllPermission]
+	// SelfService and PerDeveloper are as in [Product].
+	SelfService  SelfService `json:"selfService,omitempty"`
+	PerDeveloper int         `json:"perDeveloper,omitempty"`
+	// Adopt is the client ID of an application in Entra that an import adopts when it
+	// switches token access on, as [AccessRequest] does. Later imports ignore it, and
+	// Export leaves it out.
+	Adopt        string       `json:"adopt,omitempty"`
+	AdoptChanges AdoptChanges `json:"adoptChanges,omitzero"`
 }
 
 // DocumentUser is a [User] in a [Document].
@@ -68,28 +98,34 @@ type DocumentUser struct {
 	ObjectID string `json:"objectId,omitempty"`
 }
 
-// DocumentApplication is a [ClientApplication] in a [Document]. Its owner
-// cannot change.
+// DocumentApplication is a [ClientApplication] in a [Document]. Another OwnerID
+// transfers it, as [Service.TransferApplication] does.
 type DocumentApplication struct {
-	ID          string   `json:"id"`
-	Name        string   `json:"name"`
-	Description string   `json:"description,omitempty"`
-	OwnerID     string   `json:"ownerId"`
-	Products    []string `json:"products,omitempty"`
-	Suspended   bool     `json:"suspended,omitempty"`
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	OwnerID     string `json:"ownerId"`
+	Grants      Grants `json:"grants,omitempty"`
+	Suspended   bool   `json:"suspended,omitempty"`
+	// Adopt is the client ID of an application in Entra that an import adopts when it
+	// registers the application, so that callers keep their client ID and secrets.
+	// Later imports ignore it, and Export leaves it out.
+	Adopt        string       `json:"adopt,omitempty"`
+	AdoptChanges AdoptChanges `json:"adoptChanges,omitzero"`
+	// ServicePrincipal is as in [ClientApplication]. It cannot change.
+	ServicePrincipal ServicePrincipal `json:"servicePrincipal,omitzero"`
 }
 
-// DocumentSubscription is a [Subscription] in a [Document]. Owner and scope
-// cannot change.
+// DocumentSubscription is a [Subscription] in a [Document]. Another OwnerID
+// transfers it. Its scope cannot change.
 //
-// PrimarySum and SecondarySum bring keys that callers have already, as those of a
-// [SubscriptionRequest] do and with the same warning. They are taken when an
-// import creates the subscription and mean nothing after that: a key that was
-// regenerated does not come back with the next import. One of a subscription that
-// was deleted does: take it out of the document, too. [Service.Export] leaves
-// them out, so that a document of one environment does not open another to its
-// callers; for a move that is to keep all keys, fill in those that
-// [Service.Subscriptions] shows.
+// PrimaryHash and SecondaryHash bring keys that callers already have, as in
+// [SubscriptionRequest], with the same warning. An import takes them when it creates
+// the subscription and ignores them later: a key that was regenerated does not come
+// back with the next import. If the subscription is deleted, the next import creates
+// it again with these keys: remove it from the document, too. [Service.Export] leaves
+// the hashes out, so that callers of one environment do not get access to another. To
+// move with all keys, fill in the hashes that [Service.Subscriptions] shows.
 type DocumentSubscription struct {
 	ID      string            `json:"id"`
 	Name    string            `json:"name"`
@@ -98,101 +134,30 @@ type DocumentSubscription struct {
 	State   SubscriptionState `json:"state"`
 	Expires time.Time         `json:"expires,omitzero"`
 
-	PrimarySum   KeySum `json:"primarySum,omitzero"`
-	SecondarySum KeySum `json:"secondarySum,omitzero"`
+	PrimaryHash   KeyHash `json:"primaryHash,omitzero"`
+	SecondaryHash KeyHash `json:"secondaryHash,omitzero"`
 }
 
-// keyed is an entry of a section.
-type keyed interface{ key() string }
-
-func (v DocumentAPI) key() string          { return v.ID }
-func (v DocumentProduct) key() string      { return v.ID }
-func (v DocumentUser) key() string         { return v.ID }
-func (v DocumentApplication) key() string  { return v.ID }
-func (v DocumentSubscription) key() string { return v.ID }
-
-const (
-	documentVersion = 1
-	maxDocument     = 64 << 20 // bytes
-)
-
-// ParseDocument reads a document of at most 64 MiB. It is strict: unknown and
-// duplicate names, other cases of a name, invalid UTF-8 and anything behind the
-// document are an [*InvalidError].
-func ParseDocument(r io.Reader) (Document, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
-	if err != nil {
-		return Document{}, fmt.Errorf("appaccess: read the document: %w", err)
-	}
-	if len(raw) > maxDocument {
-		return Document{}, &InvalidError{"document", "must have at most 64 MiB"}
-	}
-	var d Document
-	if err := strict.Unmarshal(raw, &d, strict.RejectUnknownMembers(true)); err != nil {
-		return Document{}, &InvalidError{"document", err.Error()}
-	}
-	return orZero(d, d.check())
-}
-
-// Write writes the document as indented JSON.
-func (d Document) Write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(d)
-}
-
-// Export reads the whole configuration in one consistent state, each section in
-// the order of IDs. It is held in memory: about 200 bytes for a subscription.
-// For managers only.
-func (s *Service) Export(ctx context.Context, by Actor) (Document, error) {
-	var d Document
-	err := s.view(ctx, by, func(l *look) (err error) {
-		if err := l.onlyManager(); err != nil {
-			return err
-		}
-		d, err = l.document()
-		return err
-	})
-	return orZero(d, err)
-}
-
-func (l *look) document() (Document, error) {
-	d := Document{
-		Version: documentVersion, APIs: []DocumentAPI{}, Products: []DocumentProduct{}, Users: []DocumentUser{},
-		Applications: []DocumentApplication{}, Subscriptions: []DocumentSubscription{},
-	}
-	err := firstError(
-		collect(l, &d.APIs, documentAPI),
-		collect(l, &d.Products, documentProduct),
-		collect(l, &d.Users, documentUser),
-		collect(l, &d.Applications, documentApplication),
-		collect(l, &d.Subscriptions, documentSubscription),
-	)
-	return d, err
-}
-
-// collect adds the document's form of every entity that has one.
-func collect[T entity, D any](r Reader, into *[]D, form func(*T) (D, bool)) error {
-	for v, err := range each[T](r, Query{}) {
-		if err != nil {
-			return err
-		}
-		if d, ok := form(&v); ok {
-			*into = append(*into, d)
-		}
-	}
-	return nil
-}
+// showInDocument is [ShowOperations] in a document, where an empty value keeps the
+// enforcement of the API.
+const showInDocument Enforcement = "show"
 
 func documentAPI(a *API) (DocumentAPI, bool) {
-	return DocumentAPI{ID: a.ID, Name: a.Name, Path: a.Path, Description: a.Description, ServiceURL: a.ServiceURL}, true
+	d := DocumentAPI{
+		ID: a.ID, Name: a.Name, Path: a.Path, Description: a.Description, ServiceURL: a.ServiceURL,
+		AllowEncodedSlash: a.AllowEncodedSlash, KeyHeader: a.KeyHeader, KeyQuery: a.KeyQuery, Operations: a.Operations, Enforcement: a.Enforcement,
+	}
+	if d.Enforcement == ShowOperations && len(d.Operations) > 0 {
+		d.Enforcement = showInDocument
+	}
+	return d, true
 }
 
 func documentProduct(p *Product) (DocumentProduct, bool) {
 	return DocumentProduct{
 		ID: p.ID, Name: p.Name, Description: p.Description, Published: p.State == Published,
-		Suspended: p.Suspended, Access: p.Access, APIs: p.APIs,
+		Suspended: p.Suspended, Access: p.Access, APIs: p.APIs, Permissions: p.Permissions,
+		SelfService: p.SelfService, PerDeveloper: p.PerDeveloper,
 	}, !p.Deleted
 }
 
@@ -203,7 +168,8 @@ func documentUser(u *User) (DocumentUser, bool) {
 func documentApplication(a *ClientApplication) (DocumentApplication, bool) {
 	return DocumentApplication{
 		ID: a.ID, Name: a.Name, Description: a.Description, OwnerID: a.OwnerID,
-		Products: a.Products, Suspended: a.State == ApplicationSuspended,
+		Grants: a.Grants, Suspended: a.State == ApplicationSuspended,
+		ServicePrincipal: a.ServicePrincipal,
 	}, !a.Deleted
 }
 

@@ -4,181 +4,257 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 )
+
+// ImportRequest says how a document is imported.
+type ImportRequest struct {
+	// Prune deletes the objects that a section of the document does not hold.
+	Prune bool
+	// Progress, if not nil, receives what each transaction did, after its commit. The
+	// report of Import is then empty, so that the memory needed does not grow with
+	// the document. Import waits for Progress.
+	Progress func(ImportReport)
+}
 
 // ImportReport says what an import did.
 type ImportReport struct {
 	Differences []Difference
-	// Subscriptions are those that were created, with the keys that the document
-	// did not bring, which cannot be read again.
+	// Subscriptions are the created subscriptions, with the keys that the document
+	// did not bring. They cannot be read again.
 	Subscriptions []IssuedSubscription
 }
 
-// Import makes the configuration what a document says, in one transaction: all
-// of it or, with any other error than a [*ProvisionError], nothing. The rules
-// of the single methods hold, except that a product may be granted or
-// subscribed to before it is published, since such states arise. Objects that
-// the document takes away are ended as by force. Entra follows afterwards. For
-// managers only.
-func (s *Service) Import(ctx context.Context, by Actor, d Document, req ImportRequest) (ImportReport, error) {
-	if err := d.check(); err != nil {
-		return ImportReport{}, err
-	}
-	var report ImportReport
-	var behind targets
-	err := s.manage(ctx, by, func(e *edit) error {
-		im := &importer{edit: e, s: s, doc: d}
-		if err := im.run(req.Prune); err != nil {
-			return err
-		}
-		report, behind = im.report, im.behind
-		return nil
-	})
+// maxRefused is the number of refusals after which a long import stops.
+const maxRefused = 1000
+
+// Import makes the configuration match a document. The rules of the single methods
+// apply, except that a product may be granted or subscribed to before it is
+// published: such states exist. Objects that the document removes are removed as by
+// force. Entra is reconciled after that. For managers only.
+//
+// If at most 50 objects differ, Import is one transaction: it stores all of them or,
+// after any error but a [*ProvisionError], none. If more differ, it stores 50 at a
+// time, so that other transactions do not wait long; objects that others refer to
+// come first. Each transaction leaves a valid configuration, but the whole is not
+// atomic: others see the objects appear, and an interrupted import keeps what it
+// stored. Import tries a refused object again after the others. If the object is
+// still refused, the error says why, and all else is imported. To continue, import
+// the document again: that writes only what still differs.
+//
+// The report contains what was committed, also after an error.
+func (s *Service) Import(ctx context.Context, by Actor, source DocumentSource, req ImportRequest) (ImportReport, error) {
+	run, err := s.newImport(ctx, by, source, req)
 	if err != nil {
 		return ImportReport{}, err
 	}
-	var errs []error
-	for chunk := range behind.chunks() {
-		errs = append(errs, s.follow(ctx, chunk))
+	next, stop := iter.Pull2(run.differing(ctx, nil))
+	defer stop()
+	batch, more, err := take(next, nil, atOnce+1)
+	if err != nil {
+		return ImportReport{}, err
 	}
-	return report, errors.Join(errs...)
+	if !more {
+		behind, many, err := run.commit(ctx, batch)
+		if err != nil {
+			return ImportReport{}, err
+		}
+		return run.report, s.reconcileAll(ctx, behind, many)
+	}
+	err = run.all(ctx, batch, next)
+	return run.report, errors.Join(err, s.reconcileAll(ctx, Objects{}, true))
 }
 
-// check refuses what can be seen without the store.
-func (d *Document) check() error {
-	if d.Version != documentVersion {
-		return &InvalidError{"version", "must be 1"}
+func (s *Service) newImport(ctx context.Context, by Actor, source DocumentSource, req ImportRequest) (*importRun, error) {
+	if err := s.view(ctx, by, (*look).onlyManager); err != nil {
+		return nil, err
 	}
-	for i, v := range d.APIs {
-		if err := firstError(checkID("id", v.ID), checkAPI(v.api())); err != nil {
-			return at("apis", i, err)
+	sections, err := source.sections()
+	return &importRun{s: s, by: by, req: req, sections: sections}, err
+}
+
+// importRun is one import.
+type importRun struct {
+	s        *Service
+	by       Actor
+	req      ImportRequest
+	sections documentSections
+	report   ImportReport
+	// These are reset in each round.
+	committed bool
+	refused   []error
+	again     map[Kind]bool // the kinds of refused objects
+}
+
+// all imports what next yields. It tries the refused objects again as long as that
+// makes progress.
+func (r *importRun) all(ctx context.Context, batch []differing, next func() (differing, error, bool)) error {
+	for {
+		r.committed, r.refused, r.again = false, nil, map[Kind]bool{}
+		for more := true; more || len(batch) > 0; {
+			var err error
+			if batch, more, err = take(next, batch, atOnce); err == nil {
+				n := min(len(batch), atOnce)
+				err = r.some(ctx, batch[:n])
+				batch = batch[n:]
+			}
+			if err != nil {
+				return errors.Join(append(r.refused, err)...)
+			}
+		}
+		if len(r.refused) == 0 || !r.committed {
+			return errors.Join(r.refused...)
+		}
+		var stop func()
+		next, stop = iter.Pull2(r.differing(ctx, r.again))
+		defer stop()
+	}
+}
+
+// take adds objects from next to a batch until the batch has n objects. more is false
+// after the last one.
+func take(next func() (differing, error, bool), batch []differing, n int) (filled []differing, more bool, err error) {
+	for len(batch) < n {
+		d, err, ok := next()
+		if err != nil || !ok {
+			return batch, false, err
+		}
+		batch = append(batch, d)
+	}
+	return batch, true, nil
+}
+
+// differing yields the objects that differ, of some kinds or, if kinds is nil, of
+// all. Objects that others refer to come first. Users and APIs to be deleted come
+// last, when nothing refers to them.
+func (r *importRun) differing(ctx context.Context, kinds map[Kind]bool) iter.Seq2[differing, error] {
+	place := comparison{s: r.s, by: r.by, sections: r.sections}
+	both := place
+	both.prune = r.req.Prune
+	return func(yield func(differing, error) bool) {
+		for _, step := range []struct {
+			kind Kind
+			comparison
+			deletes bool
+		}{
+			{KindUser, place, false}, {KindAPI, place, false},
+			{KindProduct, both, true}, {KindApplication, both, true}, {KindSubscription, both, true},
+			{KindAPI, both, true}, {KindUser, both, true},
+		} {
+			last := step.deletes && (step.kind == KindAPI || step.kind == KindUser)
+			if kinds != nil && !kinds[step.kind] || last && !r.req.Prune {
+				continue
+			}
+			for d, err := range step.of(ctx, step.kind) {
+				if last && err == nil && d.Change != DiffDelete {
+					continue // placed or refused before
+				}
+				if !yield(d, err) || err != nil {
+					return
+				}
+			}
 		}
 	}
-	for i, v := range d.Products {
-		p := Product{Name: v.Name, Description: v.Description}
-		if err := firstError(checkID("id", v.ID), checkProduct(&p), checkIDs("apis", v.APIs, 0, maxProductAPIs)); err != nil {
-			return at("products", i, err)
-		}
-	}
-	for i := range d.Users {
-		if err := d.Users[i].check(); err != nil {
-			return at("users", i, err)
-		}
-	}
-	for i, v := range d.Applications {
-		a := ClientApplication{Name: v.Name, Description: v.Description, OwnerID: v.OwnerID}
-		if err := firstError(checkID("id", v.ID), checkApplication(&a), checkIDs("products", v.Products, 0, maxProducts)); err != nil {
-			return at("applications", i, err)
-		}
-	}
-	for i := range d.Subscriptions {
-		if err := d.Subscriptions[i].check(); err != nil {
-			return at("subscriptions", i, err)
-		}
-	}
-	return firstError(
-		noTwice("apis", d.APIs),
-		noTwice("products", d.Products),
-		noTwice("users", d.Users),
-		noTwice("applications", d.Applications),
-		noTwice("subscriptions", d.Subscriptions),
-	)
 }
 
-func (v *DocumentAPI) api() *API {
-	return &API{ID: v.ID, Name: v.Name, Path: v.Path, Description: v.Description, ServiceURL: v.ServiceURL}
-}
-
-func (v *DocumentUser) check() error {
-	err := firstError(checkID("id", v.ID), checkText("name", v.Name, 1, maxName), checkEmail(v.Email))
-	if err != nil || v.TenantID == "" && v.ObjectID == "" {
-		return err
+// some imports a few objects. If they are refused together, it imports each half by
+// itself.
+func (r *importRun) some(ctx context.Context, batch []differing) error {
+	if len(batch) == 0 {
+		return nil
 	}
-	tid, err1 := checkGUID("tenantId", v.TenantID)
-	oid, err2 := checkGUID("objectId", v.ObjectID)
-	v.TenantID, v.ObjectID = tid, oid
-	return firstError(err1, err2)
-}
-
-func (v *DocumentSubscription) check() error {
-	sub := Subscription{Name: v.Name, OwnerID: v.OwnerID, Scope: v.Scope}
-	v.Expires = storedTime(v.Expires)
-	if _, known := next[v.State]; !known && v.State != SubscriptionRejected && v.State != SubscriptionCancelled {
-		return &InvalidError{"state", "must be submitted, active, suspended, rejected, cancelled or expired"}
-	}
-	return firstError(checkID("id", v.ID), checkSubscription(&sub, v.Expires), broughtKeys(v.PrimarySum, v.SecondarySum).check())
-}
-
-// at says which entry of a section an error is about.
-func at(section string, i int, err error) error {
-	return within(fmt.Sprintf("%s[%d]", section, i), err)
-}
-
-func within(place string, err error) error {
+	_, _, err := r.commit(ctx, batch)
 	var invalid *InvalidError
 	var conflict *ConflictError
 	switch {
-	case errors.As(err, &invalid):
-		return &InvalidError{place + "." + invalid.Field, invalid.Rule}
-	case errors.As(err, &conflict):
-		return &ConflictError{place + "." + conflict.Field, conflict.Reason, conflict.Objects}
-	}
-	return err
-}
-
-func noTwice[T keyed](section string, list []T) error {
-	seen := make(map[string]bool, len(list))
-	for i, v := range list {
-		if seen[v.key()] {
-			return &InvalidError{fmt.Sprintf("%s[%d].id", section, i), fmt.Sprintf("%q is there twice", v.key())}
+	case err == nil:
+		r.committed = true
+		return nil
+	case !errors.As(err, &invalid) && !errors.As(err, &conflict):
+		return err
+	case len(batch) == 1:
+		r.refused, r.again[batch[0].Kind] = append(r.refused, err), true
+		if len(r.refused) == maxRefused {
+			return fmt.Errorf("the import was given up after %d refusals", maxRefused)
 		}
-		seen[v.key()] = true
+		return nil
 	}
-	return nil
+	half := len(batch) / 2
+	if err := r.some(ctx, batch[:half]); err != nil {
+		return err
+	}
+	return r.some(ctx, batch[half:])
 }
 
-// importer takes one document within one transaction.
+// commit imports some objects in one transaction. It returns the objects to reconcile
+// in Entra, and whether a task is left.
+func (r *importRun) commit(ctx context.Context, batch []differing) (behind Objects, many bool, err error) {
+	var report ImportReport
+	err = r.s.manage(ctx, r.by, func(e *edit) error {
+		im := &importer{edit: e, s: r.s, batch: batch}
+		if err := im.run(); err != nil {
+			return err
+		}
+		report, behind, many = im.report, im.behind, im.many
+		return nil
+	})
+	if err != nil || len(batch) == 0 {
+		return Objects{}, false, err
+	}
+	for _, d := range batch {
+		report.Differences = append(report.Differences, d.Difference)
+	}
+	if r.req.Progress != nil {
+		r.req.Progress(report)
+		return behind, many, nil
+	}
+	r.report.Differences = append(r.report.Differences, report.Differences...)
+	r.report.Subscriptions = append(r.report.Subscriptions, report.Subscriptions...)
+	return behind, many, nil
+}
+
+// importer imports some objects within one transaction.
 type importer struct {
 	*edit
 	s      *Service
-	doc    Document
+	batch  []differing
 	report ImportReport
-	behind targets
-	// What was placed, to be checked when everything is.
+	behind Objects
+	many   bool // a task was added
+	// The placed objects, which are verified when all are placed.
 	products      []Product
 	applications  []ClientApplication
 	subscriptions []Subscription
 }
 
-func (im *importer) run(prune bool) error {
-	now, err := im.document()
-	if err != nil {
-		return err
-	}
-	diffs, err := diffDocuments(now, im.doc, prune)
-	if err != nil {
-		return err
-	}
-	im.report.Differences = diffs
-	// What goes makes room for what comes; what others refer to goes last and
-	// comes first.
+// run deletes first, because that frees names and paths for the new objects. Objects
+// that others refer to are placed first and deleted last.
+func (im *importer) run() error {
 	for _, kind := range []Kind{KindSubscription, KindApplication, KindProduct, KindAPI, KindUser} {
-		if err := im.removeAll(diffs, kind); err != nil {
+		if err := im.each(kind, true, func(d differing) error { return im.remove(d.Kind, d.ID) }); err != nil {
 			return err
 		}
 	}
-	differs := map[string]bool{}
-	for _, d := range diffs {
-		differs[auditObject(d.Kind, d.ID)] = d.Change != DiffDelete
+	for _, kind := range []Kind{KindUser, KindAPI, KindProduct, KindApplication, KindSubscription} {
+		if err := im.each(kind, false, func(d differing) error { return d.place(im) }); err != nil {
+			return err
+		}
 	}
-	return firstOf(
-		func() error { return placeAll(differs, KindUser, im.doc.Users, im.placeUser) },
-		func() error { return placeAll(differs, KindAPI, im.doc.APIs, im.placeAPI) },
-		func() error { return placeAll(differs, KindProduct, im.doc.Products, im.placeProduct) },
-		func() error { return placeAll(differs, KindApplication, im.doc.Applications, im.placeApplication) },
-		func() error { return placeAll(differs, KindSubscription, im.doc.Subscriptions, im.placeSubscription) },
-		im.verify,
-	)
+	return im.verify()
+}
+
+// each calls fn with the objects of a kind that must be deleted, or with the others.
+func (im *importer) each(kind Kind, deleted bool, fn func(differing) error) error {
+	for _, d := range im.batch {
+		if d.Kind != kind || (d.Change == DiffDelete) != deleted {
+			continue
+		}
+		if err := fn(d); err != nil {
+			return within(string(kind)+" "+d.ID, err)
+		}
+	}
+	return nil
 }
 
 func firstOf(steps ...func() error) error {
@@ -190,49 +266,29 @@ func firstOf(steps ...func() error) error {
 	return nil
 }
 
-func placeAll[T keyed](differs map[string]bool, kind Kind, section []T, place func(T) error) error {
-	for _, v := range section {
-		if !differs[auditObject(kind, v.key())] {
-			continue
-		}
-		if err := place(v); err != nil {
-			return within(string(kind)+" "+v.key(), err)
-		}
+// remove deletes an object and what depends on it, as by force.
+func (im *importer) remove(kind Kind, id string) error {
+	if _, err := im.Get(kind, id); err != nil {
+		return ignoreNotFound(err) // another call deleted it meanwhile
 	}
-	return nil
-}
-
-func (im *importer) removeAll(diffs []Difference, kind Kind) error {
-	for _, d := range diffs {
-		if d.Kind != kind || d.Change != DiffDelete {
-			continue
-		}
-		if err := im.remove(d); err != nil {
-			return within(string(kind)+" "+d.ID, err)
-		}
-	}
-	return nil
-}
-
-// remove deletes an object, and what hangs on it, as by force.
-func (im *importer) remove(d Difference) error {
-	switch d.Kind {
+	switch kind {
 	case KindSubscription:
-		return im.dropSubscription(d.ID)
+		return im.dropSubscription(id)
 	case KindApplication:
-		a, err := find[ClientApplication](im, d.ID)
-		im.behind.applications = append(im.behind.applications, d.ID)
+		a, err := find[ClientApplication](im, id)
+		im.behind.Applications = append(im.behind.Applications, id)
 		if err != nil {
 			return err
 		}
 		return im.dropApplication(&a)
 	case KindProduct:
-		revoked, err := im.dropProduct(d.ID, true)
-		im.behind.products = append(im.behind.products, d.ID)
-		im.behind.applications = append(im.behind.applications, revoked...)
+		revoked, many, err := im.dropProduct(id, true)
+		im.many = im.many || many
+		im.behind.Products = append(im.behind.Products, id)
+		im.behind.Applications = slices.Concat(im.behind.Applications, revoked)
 		return err
 	case KindAPI:
-		return firstError(im.w.Delete(KindAPI, d.ID), im.audit("api.delete", KindAPI, d.ID, nil))
+		return im.dropAPI(id)
 	}
-	return firstError(im.w.Delete(KindUser, d.ID), im.audit("user.delete", KindUser, d.ID, nil))
+	return im.dropUser(id)
 }

@@ -18,7 +18,7 @@ const sampleDocument = `{
   "apis":     [{"id": "orders", "name": "Orders", "path": "/orders"}],
   "products": [{"id": "gold", "name": "Gold", "published": true, "access": {"token": true, "key": true}, "apis": ["orders"]}],
   "users":    [{"id": "ada", "name": "Ada", "email": "ada@example.com"}],
-  "applications":  [{"id": "billing", "name": "Billing", "ownerId": "ada", "products": ["gold"]}],
+  "applications":  [{"id": "billing", "name": "Billing", "ownerId": "ada", "grants": [{"product": "gold", "permissions": ["All"]}]}],
   "subscriptions": [{"id": "try-out", "name": "Try out", "ownerId": "ada", "scope": "/products/gold", "state": "active"}]
 }`
 
@@ -29,29 +29,50 @@ func parse(t *testing.T, text string) appaccess.Document {
 	return d
 }
 
+// exported is what a Service exports.
+func exported(s *appaccess.Service) (appaccess.Document, error) {
+	var text bytes.Buffer
+	if err := s.Export(ctx, boss, &text); err != nil {
+		return appaccess.Document{}, err
+	}
+	return appaccess.ParseDocument(&text)
+}
+
+// diff is all that Diff yields.
+func diff(s *appaccess.Service, source appaccess.DocumentSource, req appaccess.ImportRequest) ([]appaccess.Difference, error) {
+	var found []appaccess.Difference
+	for d, err := range s.Diff(ctx, boss, source, req) {
+		if err != nil {
+			return found, err
+		}
+		found = append(found, d)
+	}
+	return found, nil
+}
+
 func TestImportMakesWhatTheDocumentSays(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	d := parse(t, sampleDocument)
-	diff, err := h.Diff(ctx, boss, d, appaccess.ImportRequest{})
+	diff, err := diff(h.Service, d, appaccess.ImportRequest{})
 	require.NoError(t, err)
 	var words []string
 	for _, x := range diff {
 		words = append(words, x.String())
 	}
-	assert.Equal(t, []string{"create api orders", "create product gold", "create user ada", "create application billing", "create subscription try-out"}, words)
+	assert.Equal(t, []string{"create user ada", "create api orders", "create product gold", "create application billing", "create subscription try-out"}, words)
 
 	report, err := h.Import(ctx, boss, d, appaccess.ImportRequest{})
 	require.NoError(t, err)
 	assert.Equal(t, diff, report.Differences)
 	require.Len(t, report.Subscriptions, 1)
 	assert.True(t, appaccess.CheckKeyFormat(report.Subscriptions[0].Primary.Reveal()))
-	assert.Equal(t, appaccess.SumKey(report.Subscriptions[0].Secondary.Reveal()), report.Subscriptions[0].Subscription.SecondarySum)
+	assert.Equal(t, appaccess.HashKey(report.Subscriptions[0].Secondary.Reveal()), report.Subscriptions[0].Subscription.SecondaryHash)
 	a, err := h.Application(ctx, ada, "billing")
 	require.NoError(t, err)
 	assert.Equal(t, appaccess.ApplicationActive, a.State)
 	assert.Equal(t, "APIMApplicationGold", a.Entra.Name)
-	assert.Equal(t, []string{"gold"}, h.entra.apps["billing"].Products)
+	assert.Equal(t, []string{"gold"}, h.entra.apps["billing"].Grants.Products())
 
 	before := h.revision()
 	report, err = h.Import(ctx, boss, d, appaccess.ImportRequest{})
@@ -62,7 +83,7 @@ func TestImportMakesWhatTheDocumentSays(t *testing.T) {
 
 func TestExportComesBackTheSame(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	_, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "S <&>", OwnerID: "ada", Scope: appaccess.ProductScope("starter"), Expires: h.clock.Now().Add(time.Hour)})
 	require.NoError(t, err)
 	_, err = h.SuspendApplication(ctx, boss, "billing")
@@ -75,27 +96,27 @@ func TestExportComesBackTheSame(t *testing.T) {
 	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
 	require.NoError(t, err)
 
-	first, err := h.Export(ctx, boss)
+	first, err := exported(h.Service)
 	require.NoError(t, err)
 	var text bytes.Buffer
 	require.NoError(t, first.Write(&text))
 	read := parse(t, text.String())
-	diff, err := h.Diff(ctx, boss, read, appaccess.ImportRequest{Prune: true})
+	diff, err := diff(h.Service, read, appaccess.ImportRequest{Prune: true})
 	require.NoError(t, err)
 	assert.Empty(t, diff)
 
-	other := newHouse(t)
+	other := newFixture(t)
 	_, err = other.Import(ctx, boss, read, appaccess.ImportRequest{Prune: true})
 	require.NoError(t, err)
-	second, err := other.Export(ctx, boss)
+	second, err := exported(other.Service)
 	require.NoError(t, err)
 	assert.Equal(t, first, second)
 	assert.True(t, other.entra.apps["billing"].Disabled)
 }
 
-func TestPruneTakesAwayWhatIsNotThere(t *testing.T) {
+func TestPruneDeletesWhatTheDocumentDoesNotContain(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	_, err := h.Import(ctx, boss, parse(t, sampleDocument), appaccess.ImportRequest{})
 	require.NoError(t, err)
 	empty := parse(t, `{"version": 1, "apis": [], "products": [], "users": [], "applications": [], "subscriptions": []}`)
@@ -112,20 +133,20 @@ func TestPruneTakesAwayWhatIsNotThere(t *testing.T) {
 	assert.Len(t, report.Differences, 7)
 	assert.Empty(t, h.entra.products)
 	assert.Empty(t, h.entra.apps)
-	d, err := h.Export(ctx, boss)
+	d, err := exported(h.Service)
 	require.NoError(t, err)
 	assert.Equal(t, empty, d)
 }
 
-func TestDiffTellsFields(t *testing.T) {
+func TestADiffNamesFields(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	d, err := h.Export(ctx, boss)
+	h := newFixture(t)
+	d, err := exported(h.Service)
 	require.NoError(t, err)
 	d.Products[0].Description = ""
 	d.Products[0].Suspended = true
 	d.Products[0].Access.Token = true
-	diff, err := h.Diff(ctx, boss, d, appaccess.ImportRequest{})
+	diff, err := diff(h.Service, d, appaccess.ImportRequest{})
 	require.NoError(t, err)
 	require.Len(t, diff, 1)
 	assert.Equal(t, `change product starter: access: {"token":false,"key":true} -> {"token":true,"key":true}, description: "A first product, to try things out." -> none, suspended: none -> true`, diff[0].String())
@@ -143,16 +164,17 @@ func TestImportIsAllOrNothing(t *testing.T) {
 	}{
 		"unknown API":           {func(d *appaccess.Document) { d.Products[0].APIs = []string{"nothing"} }, "product gold.apis"},
 		"unknown owner":         {func(d *appaccess.Document) { d.Applications[0].OwnerID = "nobody" }, "application billing.ownerId"},
-		"unknown product":       {func(d *appaccess.Document) { d.Applications[0].Products = []string{"nothing"} }, "application billing.products"},
+		"unknown product":       {func(d *appaccess.Document) { d.Applications[0].Grants = appaccess.GrantsOfAll("nothing") }, "application billing.grants"},
 		"product without token": {func(d *appaccess.Document) { d.Products[0].Access.Token = false }, "product gold.access.token"},
 		"unknown scope":         {func(d *appaccess.Document) { d.Subscriptions[0].Scope = "/products/nothing" }, "subscription try-out.scope"},
 		"taken path":            {func(d *appaccess.Document) { d.APIs[0].Path = "/echo" }, "api orders.path"},
+		"path, other case":      {func(d *appaccess.Document) { d.APIs[0].Path = "/Echo" }, "api orders.path"},
 		"taken name":            {func(d *appaccess.Document) { d.Products[0].Name = "STARTER" }, "product gold.name"},
 		"name without a role":   {func(d *appaccess.Document) { d.Products[0].Name = "Größe" }, "product gold.name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			d := parse(t, sampleDocument)
 			c.change(&d)
 			before := h.revision()
@@ -170,17 +192,15 @@ func TestImportIsAllOrNothing(t *testing.T) {
 func TestImportKeepsToTheRules(t *testing.T) {
 	t.Parallel()
 	for field, change := range map[string]func(*appaccess.Document){
-		"application billing.ownerId":  func(d *appaccess.Document) { d.Applications[0].OwnerID = "eve" },
-		"subscription try-out.ownerId": func(d *appaccess.Document) { d.Subscriptions[0].OwnerID = "eve" },
-		"subscription try-out.scope":   func(d *appaccess.Document) { d.Subscriptions[0].Scope = appaccess.AllAPIs },
-		"subscription try-out.state":   func(d *appaccess.Document) { d.Subscriptions[0].State = appaccess.SubscriptionSubmitted },
-		"product gold.name":            func(d *appaccess.Document) { d.Products[0].Name = "Platinum" },
+		"subscription try-out.scope": func(d *appaccess.Document) { d.Subscriptions[0].Scope = appaccess.AllAPIs },
+		"subscription try-out.state": func(d *appaccess.Document) { d.Subscriptions[0].State = appaccess.SubscriptionSubmitted },
+		"product gold.name":          func(d *appaccess.Document) { d.Products[0].Name = "Platinum" },
 		"product gold.access.token": func(d *appaccess.Document) {
 			d.Products[0].Access.Token = false
 			d.Applications = nil
 		},
 	} {
-		h := newHouse(t)
+		h := newFixture(t)
 		d := parse(t, sampleDocument)
 		_, err := h.Import(ctx, boss, d, appaccess.ImportRequest{})
 		require.NoError(t, err)
@@ -196,7 +216,7 @@ func TestImportKeepsToTheRules(t *testing.T) {
 
 func TestImportCutOffInEntra(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.entra.arm(1, false)
 	report, err := h.Import(ctx, boss, parse(t, sampleDocument), appaccess.ImportRequest{})
 	var failed *appaccess.ProvisionError
@@ -225,7 +245,7 @@ func TestDocumentsAreReadStrictly(t *testing.T) {
 		"half an account":  {`{"version": 1, "users": [{"id": "a", "name": "A", "tenantId": "aaaabbbb-0000-cccc-1111-dddd2222eeee"}]}`, "users[0].objectId"},
 		"state":            {`{"version": 1, "subscriptions": [{"id": "a", "name": "A", "scope": "/apis", "state": "on"}]}`, "subscriptions[0].state"},
 		"scope":            {`{"version": 1, "subscriptions": [{"id": "a", "name": "A", "scope": "/users/x", "state": "active"}]}`, "subscriptions[0].scope"},
-		"product twice":    {`{"version": 1, "applications": [{"id": "a", "name": "A", "ownerId": "o", "products": ["p", "p"]}]}`, "applications[0].products"},
+		"product twice":    {`{"version": 1, "applications": [{"id": "a", "name": "A", "ownerId": "o", "grants": [{"product": "p", "permissions": ["All"]}, {"product": "p", "permissions": ["All"]}]}]}`, "applications[0].grants"},
 		"traversal":        {`{"version": 1, "apis": [{"id": "a", "name": "A", "path": "/a/../b"}]}`, "apis[0].path"},
 		"key of a product": {`{"version": 1, "products": [{"id": "a", "name": "A", "access": {"token": true, "tok": 1}}]}`, "document"},
 	} {

@@ -10,13 +10,13 @@ import (
 
 // Errors without details. Test with [errors.Is].
 var (
-	// ErrNotFound: no such object, or one that the actor may not know of.
+	// ErrNotFound: the object does not exist, or the actor must not know that it exists.
 	ErrNotFound = errors.New("not found")
-	// ErrForbidden: the actor may do nothing at all (unknown or blocked), or
-	// the object is theirs to see but the action is a manager's.
+	// ErrForbidden: the actor may do nothing at all (unknown or blocked), or may see
+	// the object but only a manager may do this.
 	ErrForbidden = errors.New("forbidden")
-	// ErrUnavailable: the store or Entra cannot be reached now; trying again
-	// later can help. What was to be written may have been.
+	// ErrUnavailable: the store or Entra is unreachable; trying again later can help.
+	// A write may have been committed nevertheless.
 	ErrUnavailable = errors.New("unavailable")
 )
 
@@ -31,9 +31,9 @@ func (e *InvalidError) Error() string { return e.Field + ": " + e.Rule }
 // ConflictError refuses an action that the state of the objects does not
 // allow. Nothing was changed.
 type ConflictError struct {
-	Field   string   // what collides: a field's name
+	Field   string   // the name of the field in conflict
 	Reason  string   // why, and what would allow it
-	Objects []string // the IDs of the objects that stand in the way, if any
+	Objects []string // the IDs of the objects that prevent the action, if any
 }
 
 func (e *ConflictError) Error() string {
@@ -43,10 +43,9 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s: %s: %s", e.Field, e.Reason, strings.Join(e.Objects, ", "))
 }
 
-// ProvisionError says that what is wanted was stored and that Entra could not
-// be made to follow yet. The same call, or [Service.Sync], goes on where it
-// stopped. Err tells lag, throttling, unknown outcome and permanent errors
-// apart.
+// ProvisionError says that the desired state was stored, but Entra does not match it
+// yet. The same call, or [Service.Sync], continues. Err says why: replication lag,
+// throttling, an unknown outcome or a permanent error.
 type ProvisionError struct {
 	Object string // kind and ID: product starter
 	Err    error
@@ -58,9 +57,9 @@ func (e *ProvisionError) Error() string {
 
 func (e *ProvisionError) Unwrap() error { return e.Err }
 
-// Status is the one table from error to HTTP status: 200 for nil, 404, 403,
-// 400 for an InvalidError, 409 for a ConflictError, 502 for a ProvisionError,
-// 503 where trying again can help, else 500.
+// Status returns the HTTP status of an error: 200 for nil, 404 and 403 for
+// ErrNotFound and ErrForbidden, 400 for an InvalidError, 409 for a ConflictError, 502
+// for a ProvisionError, 503 if trying again can help, otherwise 500.
 func Status(err error) int {
 	var invalid *InvalidError
 	var conflict *ConflictError

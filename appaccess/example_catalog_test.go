@@ -25,7 +25,7 @@ func ExampleNewCatalog() {
 	}
 	defer catalog.Close()
 
-	key, err := catalog.Key(ctx, appaccess.SumKey("a key that nobody has"))
-	fmt.Println(key.Refusal, err)
+	key, err := catalog.Key(ctx, appaccess.HashKey("a key that nobody has"))
+	fmt.Println(key.DenyReason, err)
 	// Output: key unknown <nil>
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/entragate/entragate/middleware"
 )
 
-// A service in static mode knows a key by its sum, which may stand in its
-// configuration; examples/service takes it from SUBSCRIPTION_KEY_SHA256. The key
-// itself goes to its caller and nowhere else.
+// A service in static mode knows a key by its hash, which may be in its
+// configuration; examples/service takes it from SUBSCRIPTION_KEY_SHA256. Only the
+// caller gets the key itself.
 func ExampleNewKey() {
-	key, sum := appaccess.NewKey()
+	key, hash := appaccess.NewKey()
 	fmt.Println(key) // Reveal gives the key itself
 
-	var known appaccess.KeySum
-	check(known.UnmarshalText([]byte(sum.String())))
+	var known appaccess.KeyHash
+	check(known.UnmarshalText([]byte(hash.String())))
 	gate, err := middleware.New(middleware.Config{
 		Products: []middleware.Product{{ID: "product", Keys: true}},
 		Subscriptions: []appaccess.Subscription{{
-			ID: "key", Scope: appaccess.ProductScope("product"), State: appaccess.SubscriptionActive, PrimarySum: known,
+			ID: "key", Scope: appaccess.ProductScope("product"), State: appaccess.SubscriptionActive, PrimaryHash: known,
 		}},
 	})
 	check(err)
@@ -54,7 +54,7 @@ func ExampleService_CreateSubscription() {
 	primary, secondary := "5f1c3a9e0b7d4e2c8a6f1d3b5c7e9a0f", "a0b1c2d3e4f5061728394a5b6c7d8e9f"
 	made, err := service.CreateSubscription(ctx, appaccess.Manager("migration"), appaccess.SubscriptionRequest{
 		ID: "lobby", Name: "Dashboard in the lobby", Scope: appaccess.ProductScope("starter"),
-		PrimarySum: appaccess.SumKey(primary), SecondarySum: appaccess.SumKey(secondary),
+		PrimaryHash: appaccess.HashKey(primary), SecondaryHash: appaccess.HashKey(secondary),
 	})
 	check(err)
 	fmt.Println(made.Subscription.State, made.Primary.IsZero(), made.Secondary.IsZero())

@@ -25,7 +25,7 @@ func ExampleService() {
 	defer store.Close()
 	engine, err := provision.New(provision.Config{
 		Directory: tenant.Directory(identity),
-		Journal:   provision.NewStoreJournal(store),
+		Store:     store,
 	})
 	check(err)
 	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{
@@ -39,9 +39,9 @@ func ExampleService() {
 	check(err)
 	product, err := service.SetAccess(ctx, manager, "starter", appaccess.AccessRequest{Access: appaccess.Access{Token: true, Key: true}})
 	check(err)
-	fmt.Println(product.Entra.Name, product.Entra.Role)
+	fmt.Println(product.Entra.Name, product.Entra.Role(appaccess.AllPermission))
 	client, err := service.RegisterApplication(ctx, manager, appaccess.ApplicationRequest{
-		Name: "Billing", OwnerID: "ada", Products: []string{"starter"},
+		Name: "Billing", OwnerID: "ada", Grants: appaccess.GrantsOfAll("starter"),
 	})
 	check(err)
 	fmt.Println(client.Entra.Name, client.State)
@@ -54,7 +54,7 @@ func ExampleService() {
 	check(err)
 	fmt.Println(issued.Value, settings.ClientID == client.Entra.AppID, settings.Products[0].Scope == product.Entra.Scope())
 
-	// Access that is taken back ends in every gate at once.
+	// Every gate refuses revoked access at once.
 	client, err = service.SuspendApplication(ctx, manager, client.ID)
 	check(err)
 	fmt.Println(client.State)

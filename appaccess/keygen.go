@@ -7,13 +7,13 @@ import (
 	"github.com/entragate/entragate/internal/secret"
 )
 
-// KeyPattern is a regular expression that finds the subscription keys that are
-// made here in text, for secret scanners. To rule out chance hits check them with
-// [CheckKeyFormat].
+// KeyPattern is a regular expression for secret scanners. It finds in a text the
+// subscription keys that are made here. Check what it finds with [CheckKeyFormat], to
+// exclude accidental matches.
 const KeyPattern = `\begk_[0-9A-Za-z]{49}\b`
 
-// A key is keyPrefix, 43 base-62 digits drawn at random (256.03 bits) and the
-// CRC-32 (IEEE) of all before it as 6 base-62 digits.
+// A key is keyPrefix, 43 random base-62 digits (256.03 bits), and the CRC-32 (IEEE)
+// of all of that as 6 base-62 digits.
 const (
 	keyPrefix   = "egk_"
 	keyRandom   = 43
@@ -22,11 +22,11 @@ const (
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// CheckKeyFormat reports whether a string could be a subscription key that was
-// made here: it has the prefix, the length, the alphabet and the checksum. It
-// costs some tens of nanoseconds and no allocation. It does not say that the key
-// exists: anyone can make a string that passes. Nor does a key have to pass: one
-// that a subscription brought along looks as it always did, so no gate asks this.
+// CheckKeyFormat reports whether a text could be a subscription key that was made
+// here: it checks prefix, length, alphabet and checksum, in some tens of nanoseconds
+// and without allocation. It does not say that the key exists: anybody can make a
+// text that passes. A key that a subscription brought does not pass, so no gate calls
+// CheckKeyFormat.
 func CheckKeyFormat(key string) bool {
 	if len(key) != keyLength || key[:len(keyPrefix)] != keyPrefix {
 		return false
@@ -40,11 +40,11 @@ func CheckKeyFormat(key string) bool {
 	return key[keyLength-keyChecksum:] == string(sum[:])
 }
 
-// NewKey draws a subscription key with 256 bits of randomness, and gives it with
-// the sum that is kept in its place: the key is its caller's alone. [Service]
-// makes the keys of its subscriptions itself; this is for those of static mode,
-// middleware.Config.Subscriptions. Safe for concurrent use.
-func NewKey() (Secret, KeySum) {
+// NewKey generates a subscription key with 256 bits of randomness and returns it with
+// its hash. Only the caller has the key. [Service] generates the keys of its
+// subscriptions itself; NewKey is for the subscriptions of static mode,
+// middleware.Config.Subscriptions. NewKey is safe for concurrent use.
+func NewKey() (Secret, KeyHash) {
 	key := make([]byte, 0, keyLength)
 	key = append(key, keyPrefix...)
 	var pool [2 * keyRandom]byte // crypto/rand does not fail
@@ -59,7 +59,7 @@ func NewKey() (Secret, KeySum) {
 	}
 	digits := keySumDigits(string(key))
 	text := string(append(key, digits[:]...))
-	return secret.New(text), SumKey(text)
+	return secret.New(text), HashKey(text)
 }
 
 // keySumDigits runs the table itself: crc32.ChecksumIEEE would make a copy of

@@ -14,7 +14,7 @@ import (
 
 func TestSubscriptionKeys(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	made, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{ID: "sub", Name: "S", Scope: appaccess.AllAPIs})
 	require.NoError(t, err)
 	primary, secondary := made.Primary.Reveal(), made.Secondary.Reveal()
@@ -24,14 +24,14 @@ func TestSubscriptionKeys(t *testing.T) {
 		assert.True(t, appaccess.CheckKeyFormat(key))
 		assert.Equal(t, key, pattern.FindString(`header: "`+key+`"`), "a scanner finds it")
 	}
-	assert.Equal(t, appaccess.SumKey(primary), made.Subscription.PrimarySum)
+	assert.Equal(t, appaccess.HashKey(primary), made.Subscription.PrimaryHash)
 
 	again, err := h.RegenerateKey(ctx, boss, "sub", appaccess.PrimaryKey)
 	require.NoError(t, err)
 	v, err := h.Subscription(ctx, boss, "sub")
 	require.NoError(t, err)
-	assert.Equal(t, appaccess.SumKey(again.Reveal()), v.PrimarySum)
-	assert.Equal(t, made.Subscription.SecondarySum, v.SecondarySum, "one at a time")
+	assert.Equal(t, appaccess.HashKey(again.Reveal()), v.PrimaryHash)
+	assert.Equal(t, made.Subscription.SecondaryHash, v.SecondaryHash, "one at a time")
 	_, err = h.RegenerateKey(ctx, boss, "sub", "tertiary")
 	assertInvalid(t, err, "key")
 }

@@ -15,7 +15,7 @@ const (
 )
 
 const (
-	maxRecordText = 1 << 16 // bytes
+	maxQueryText  = 1 << 16 // bytes
 	maxRecordKind = 32      // bytes
 )
 
@@ -30,9 +30,6 @@ func (r Record) Validate() error {
 	}
 	if len(r.Body) > MaxRecordBody {
 		return &InvalidError{Field: "body", Rule: fmt.Sprintf("must have at most %d bytes", MaxRecordBody)}
-	}
-	if err := validText("text", r.Text, maxRecordText); err != nil {
-		return err
 	}
 	if len(r.Index) > MaxRecordIndex {
 		return &InvalidError{Field: "index", Rule: fmt.Sprintf("must have at most %d entries", MaxRecordIndex)}
@@ -60,10 +57,20 @@ func (q Query) Validate() error {
 	if q.Limit < 0 || q.Limit > MaxPage {
 		return &InvalidError{Field: "limit", Rule: fmt.Sprintf("must be 1 to %d, or 0 for %d", MaxPage, MaxPage)}
 	}
-	for _, f := range []struct{ field, value string }{
-		{"index", q.Index}, {"value", q.Value}, {"text", q.Text}, {"after", q.After},
-	} {
-		if err := validText(f.field, f.value, maxRecordText); err != nil {
+	fields := []struct{ field, value string }{{"orderBy", q.OrderBy}, {"from", q.From}, {"to", q.To}}
+	for _, e := range q.Where {
+		if e.Name == "" {
+			return &InvalidError{Field: "where", Rule: "must have a name for every entry"}
+		}
+		fields = append(fields, struct{ field, value string }{"where", e.Name}, struct{ field, value string }{"where " + e.Name, e.Value})
+	}
+	if q.OrderBy != "" && q.After != "" && strings.Count(q.After, "\x00") != 1 {
+		return &InvalidError{Field: "after", Rule: "must be the Cursor of a record"}
+	}
+	value, id := q.Place()
+	fields = append(fields, struct{ field, value string }{"after", value}, struct{ field, value string }{"after", id})
+	for _, f := range fields {
+		if err := validText(f.field, f.value, maxQueryText); err != nil {
 			return err
 		}
 	}

@@ -15,14 +15,14 @@ func TestDefaultNaming(t *testing.T) {
 	t.Parallel()
 	var n appaccess.DefaultNaming
 	assert.Equal(t, "APIMProductApplicationStarter", n.ProductApplication("Starter"))
-	assert.Equal(t, "Product.Starter.All", n.Role("Starter"))
-	assert.Equal(t, "APIMApplicationStarter", n.Application("Starter"))
-	assert.Equal(t, "Product.Gold-Plan.All", n.Role("Gold Plan"))
+	assert.Equal(t, "Product.Starter.All", n.Role("Starter", appaccess.AllPermission))
+	assert.Equal(t, "APIMApplicationStarter", n.Application("Starter", "Billing"))
+	assert.Equal(t, "Product.Gold-Plan.Read", n.Role("Gold Plan", "Read"))
 }
 
 func TestNamesThatCollideInEntra(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	token := appaccess.Access{Token: true}
 	_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "one", Name: "Gold Plan", Access: token})
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestNamesThatCollideInEntra(t *testing.T) {
 
 func TestNamesThatEntraCannotCarry(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	for _, name := range []string{"Größe", "日本", `back\slash`, `quo"te`, strings.Repeat("x", 99), "emoji 🎉"} {
 		before, calls := h.revision(), h.entra.calls
 		_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "p", Name: name, Access: appaccess.Access{Token: true}})
@@ -63,7 +63,7 @@ func FuzzNaming(f *testing.F) {
 	for _, s := range [][2]string{{"Gold Plan", "Gold-Plan"}, {"a", "A"}, {"Größe", "x"}, {"a.b", "a:b"}, {"ſ", "s"}, {"K", "\u212a"}, {"x\x00", ""}} {
 		f.Add(s[0], s[1])
 	}
-	h := newHouse(f)
+	h := newFixture(f)
 	f.Fuzz(func(t *testing.T, a, b string) {
 		for i, name := range []string{a, b} {
 			id := string(rune('a' + i))
@@ -74,13 +74,16 @@ func FuzzNaming(f *testing.F) {
 		}
 		roles := map[string]string{}
 		for id, p := range h.entra.products {
-			role := strings.ToLower(p.Role)
-			if other, taken := roles[role]; taken {
-				t.Fatalf("%s and %s share %s", id, other, p.Role)
-			}
-			roles[role] = id
-			if len(p.Role) > 120 || strings.ContainsFunc(p.Role, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
-				t.Fatalf("role %q", p.Role)
+			require.NotEmpty(t, p.Roles)
+			for _, r := range p.Roles {
+				role := strings.ToLower(r.Value)
+				if other, taken := roles[role]; taken {
+					t.Fatalf("%s and %s share %s", id, other, role)
+				}
+				roles[role] = id
+				if len(role) > 120 || strings.ContainsFunc(role, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+					t.Fatalf("role %q", role)
+				}
 			}
 			if utf8.RuneCountInString(p.ApplicationName) > 120 {
 				t.Fatalf("name %q", p.ApplicationName)

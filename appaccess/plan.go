@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// Empty reports whether everything is in step, as far as it could be read.
+// Empty reports whether Apply has nothing to do, as far as could be read. It ignores
+// Unknown, which Apply does not change.
 func (p Plan) Empty() bool { return len(p.Steps) == 0 && len(p.Failed) == 0 }
 
-// String is the plan in words: the objects in the order in which Apply takes
-// them, the steps of each, and a count.
+// String returns the plan as text: the objects in the order in which Apply takes
+// them, the steps of each, the unknown objects, and a count.
 func (p Plan) String() string {
 	if p.Empty() {
-		return "Nothing to do: Entra is in step.\n"
+		return "Nothing to do: Entra is in sync.\n" + p.Unknown.String()
 	}
 	var b strings.Builder
 	object, count := "", map[Action]int{}
@@ -29,6 +30,7 @@ func (p Plan) String() string {
 	for _, o := range slices.Sorted(maps.Keys(p.Failed)) {
 		fmt.Fprintf(&b, "%s\n  cannot be planned: %v\n", o, p.Failed[o])
 	}
+	b.WriteString(p.Unknown.String())
 	b.WriteString("Steps: " + tally(count) + ".\n")
 	return b.String()
 }

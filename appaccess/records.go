@@ -1,6 +1,7 @@
 package appaccess
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,36 +9,52 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 )
 
-// What the domain's objects look like in a Store: the body is their JSON, and
-// these are the names to find them by. Service writes them, Catalog reads them.
+// The objects of the domain in a Store: the body is their JSON, and these are the
+// names of their index entries. Service writes them, Catalog reads them.
 const (
-	byAppID       = "appid"       // product, application: Entra's client ID; unique
-	byName        = "name"        // product, api: folded; unique
-	byRole        = "role"        // product: the value of its app role; unique
-	byPath        = "path"        // api; unique
-	byEntra       = "entra"       // user: tid/oid; unique
-	byKey         = "key"         // subscription: hex sum of either key; unique
-	byAPI         = "api"         // product: each API's ID
-	byProduct     = "product"     // application: each product's ID
-	byOwner       = "owner"       // application, subscription: the user's ID
-	byEmail       = "email"       // user: folded
-	byScope       = "scope"       // subscription
-	byApplication = "application" // credential
-	bySync        = "sync"        // product, application: syncPending while Entra is to follow
-	byRemoval     = "removal"     // credential: indexSet once it is to be removed, now or later
-	byExpiry      = "expiry"      // subscription: indexSet while it is to expire
+	byAppID        = "appid"        // product, application: Entra's client ID; unique
+	byName         = "name"         // product, api: folded; unique
+	byRole         = "role"         // product: the value of each app role; unique
+	byPath         = "path"         // api; unique, whatever the letter case: gates refuse paths that differ by it
+	byEntra        = "entra"        // user: tid/oid; unique
+	byKey          = "key"          // subscription: hash of either key, in hex; unique
+	byAPI          = "api"          // product: each API's ID
+	byProduct      = "product"      // application: each product's ID
+	byPermission   = "permission"   // application: each permission that it is granted, after its product's ID
+	byOwner        = "owner"        // application, subscription: the user's ID
+	byEmail        = "email"        // user: folded
+	byOwnerProduct = "ownerproduct" // application, live subscription: owner and product
+	byScope        = "scope"        // subscription
+	byLive         = "live"         // subscription that could give access: its scope
+	byApplication  = "application"  // credential
+	bySync         = "sync"         // product, application: syncPending until Entra is in sync
+	byRemoval      = "removal"      // credential: when it must be removed
+	byEnd          = "end"          // credential: when it ends
+	byKind         = "kind"         // request
+	byOpen         = "open"         // request: the user, while it is open
+	byAccount      = "account"      // request for an account: tid/oid
+	byObject       = "object"       // transfer: kind/ID of the offered object; unique
+	byParty        = "party"        // transfer: the users concerned
+	byWord         = "word"         // all but audit: each word of names, IDs, addresses
+	byExpiry       = "expiry"       // subscription, one-time secret: when it becomes expired
+	byState        = "state"        // product, user, application, subscription, request
+	byTitle        = "title"        // what a list shows: folded name, to sort by
+	byCreated      = "created"      // what a list shows: when it was created
+	byOwnerName    = "ownername"    // application: owner and folded name
+	byPrincipal    = "principal"    // application: object ID of its service principal; unique
 )
 
 const (
 	syncPending = "pending"
-	indexSet    = "set"
+	syncListed  = "listed" // not in sync, and in a list: not deleted
 )
 
 // entity is an object of the domain that a store keeps.
 type entity interface {
-	Product | API | User | ClientApplication | Credential | Subscription
+	Product | API | User | ClientApplication | Credential | Subscription | Transfer | Request
 }
 
 // kindOf is the kind of an entity's records.
@@ -55,6 +72,10 @@ func kindOf[T entity]() Kind {
 		return KindCredential
 	case *Subscription:
 		return KindSubscription
+	case *Transfer:
+		return KindTransfer
+	case *Request:
+		return KindRequest
 	}
 	panic("appaccess: entity without a kind")
 }
@@ -79,6 +100,10 @@ func encode[T entity](v *T) (Record, error) {
 		r = credentialRecord(v)
 	case *Subscription:
 		r = subscriptionRecord(v)
+	case *Transfer:
+		r = transferRecord(v)
+	case *Request:
+		r = requestRecord(v)
 	}
 	r.Kind, r.Body = kindOf[T](), body
 	return r, nil
@@ -115,7 +140,7 @@ func get[T entity](r Reader, id string) (T, error) {
 // getBy reads the one entity that has a unique entry. The error may be
 // ErrNotFound.
 func getBy[T entity](r Reader, index, value string) (T, error) {
-	found, err := page[T](r, Query{Index: index, Value: value, Limit: 1})
+	found, err := page[T](r, Query{Where: where(index, value), Limit: 1})
 	if err != nil || len(found) == 0 {
 		var none T
 		if err == nil {
@@ -126,9 +151,9 @@ func getBy[T entity](r Reader, index, value string) (T, error) {
 	return found[0], nil
 }
 
-// page reads the entities that a query selects; the query's kind is implied.
+// page reads the entities that a query selects. It sets the query's kind.
 func page[T entity](r Reader, q Query) ([]T, error) {
-	q.Kind, q.Value = kindOf[T](), indexValue(q.Value)
+	q.Kind = kindOf[T]()
 	recs, err := r.List(q)
 	if err != nil {
 		return nil, err
@@ -144,11 +169,11 @@ func page[T entity](r Reader, q Query) ([]T, error) {
 	return found, nil
 }
 
-// each reads all entities that a query selects, page by page; an error is the
-// last thing that it yields. The query's kind and limit are implied.
+// each yields all entities that a query selects, page by page. An error is the last
+// thing that it yields. It sets the query's kind and limit.
 func each[T entity](r Reader, q Query) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		q.Kind, q.Value, q.Limit = kindOf[T](), indexValue(q.Value), MaxPage
+		q.Kind, q.Limit = kindOf[T](), MaxPage
 		for {
 			recs, err := r.List(q)
 			if err != nil {
@@ -165,12 +190,12 @@ func each[T entity](r Reader, q Query) iter.Seq2[T, error] {
 			if len(recs) < MaxPage {
 				return
 			}
-			q.After = recs[len(recs)-1].ID
+			q.After = q.Cursor(recs[len(recs)-1])
 		}
 	}
 }
 
-// all collects what each yields.
+// all returns the entities that each yields.
 func all[T entity](r Reader, q Query) ([]T, error) {
 	var found []T
 	for v, err := range each[T](r, q) {
@@ -185,66 +210,89 @@ func all[T entity](r Reader, q Query) ([]T, error) {
 func productRecord(p *Product) Record {
 	index := []IndexEntry{
 		unique(byName, fold(p.Name)),
-		unique(byRole, p.Entra.Role),
 		unique(byAppID, p.Entra.AppID),
 		pending(p.Sync),
+	}
+	for _, r := range p.Entra.Roles {
+		index = append(index, unique(byRole, r.Value))
 	}
 	for _, id := range p.APIs {
 		index = append(index, IndexEntry{Name: byAPI, Value: id})
 	}
-	return Record{ID: p.ID, Index: entries(index...), Text: text(p.Name, p.ID)}
+	if !p.Deleted {
+		index = append(index, sortable(p.Name, p.Created)...)
+		index = append(index, IndexEntry{Name: byState, Value: string(p.State)}, behind(p.Sync))
+		if p.Suspended {
+			index = append(index, IndexEntry{Name: byState, Value: suspendedProducts})
+		}
+	}
+	return Record{ID: p.ID, Index: entries(append(index, searchable(p.Name, p.ID)...)...)}
 }
 
 func apiRecord(a *API) Record {
-	return Record{ID: a.ID, Text: text(a.Name, a.ID, a.Path), Index: entries(
-		unique(byName, fold(a.Name)),
-		unique(byPath, a.Path),
-	)}
+	index := append(sortable(a.Name, a.Created), unique(byName, fold(a.Name)), unique(byPath, fold(a.Path)))
+	return Record{ID: a.ID, Index: entries(append(index, searchable(a.Name, a.ID, a.Path)...)...)}
 }
 
 func userRecord(u *User) Record {
-	index := []IndexEntry{{Name: byEmail, Value: fold(u.Email)}}
+	index := append(sortable(u.Name, u.Created), IndexEntry{Name: byEmail, Value: fold(u.Email)}, IndexEntry{Name: byState, Value: string(u.State)})
 	if u.TenantID != "" && u.ObjectID != "" {
 		index = append(index, unique(byEntra, entraAccount(u.TenantID, u.ObjectID)))
 	}
-	return Record{ID: u.ID, Index: entries(index...), Text: text(u.Name, u.Email)}
+	return Record{ID: u.ID, Index: entries(append(index, searchable(u.Name, u.ID, u.Email)...)...)}
 }
 
 // entraAccount is the value of the index byEntra.
 func entraAccount(tenantID, objectID string) string { return tenantID + "/" + objectID }
 
-// A deleted application keeps its client ID, so that a gate refuses it and no
-// other may have it, but is in nobody's list.
+// A deleted application keeps its client ID, so that a gate refuses it and no other
+// application can have the ID. It is in no list.
 func applicationRecord(a *ClientApplication) Record {
-	index := []IndexEntry{unique(byAppID, a.Entra.AppID), pending(a.Sync)}
+	index := []IndexEntry{
+		unique(byAppID, a.Entra.AppID), pending(a.Sync),
+		unique(byPrincipal, cmp.Or(a.ServicePrincipal.ObjectID, a.Entra.ServicePrincipalID)),
+	}
 	if !a.Deleted {
-		index = append(index, IndexEntry{Name: byOwner, Value: a.OwnerID})
-		for _, id := range a.Products {
-			index = append(index, IndexEntry{Name: byProduct, Value: id})
+		index = append(index, IndexEntry{Name: byOwner, Value: a.OwnerID}, IndexEntry{Name: byOwnerName, Value: ownerName(a.OwnerID, a.Name)})
+		index = append(index, sortable(a.Name, a.Created)...)
+		index = append(index, IndexEntry{Name: byState, Value: string(a.State)}, behind(a.Sync))
+		for _, g := range a.Grants {
+			index = append(index, IndexEntry{Name: byProduct, Value: g.Product}, IndexEntry{Name: byOwnerProduct, Value: ownedProduct(a.OwnerID, g.Product)})
+			for _, name := range g.Permissions {
+				index = append(index, IndexEntry{Name: byPermission, Value: grantedPermission(g.Product, name)})
+			}
 		}
 	}
-	return Record{ID: a.ID, Index: entries(index...), Text: text(a.Name, a.Entra.AppID)}
+	return Record{ID: a.ID, Index: entries(append(index, searchable(a.Name, a.ID, a.OwnerID, a.Entra.AppID)...)...)}
 }
 
 func credentialRecord(c *Credential) Record {
-	index := []IndexEntry{{Name: byApplication, Value: c.ApplicationID}}
-	if !c.RemoveAfter.IsZero() {
-		index = append(index, IndexEntry{Name: byRemoval, Value: indexSet})
+	index := []IndexEntry{
+		{Name: byApplication, Value: c.ApplicationID},
+		{Name: byRemoval, Value: timeValue(c.RemoveAfter)},
+		{Name: byEnd, Value: timeValue(c.End)},
 	}
-	return Record{ID: c.ID, Text: text(c.Name), Index: entries(index...)}
+	return Record{ID: c.ID, Index: entries(append(index, searchable(c.Name)...)...)}
 }
 
 func subscriptionRecord(s *Subscription) Record {
-	index := []IndexEntry{
-		unique(byKey, s.PrimarySum.String()),
-		unique(byKey, s.SecondarySum.String()),
-		{Name: byOwner, Value: s.OwnerID},
-		{Name: byScope, Value: string(s.Scope)},
+	index := append(sortable(s.Name, s.Created),
+		unique(byKey, s.PrimaryHash.String()),
+		unique(byKey, s.SecondaryHash.String()),
+		IndexEntry{Name: byOwner, Value: s.OwnerID},
+		IndexEntry{Name: byScope, Value: string(s.Scope)},
+		IndexEntry{Name: byState, Value: string(s.State)},
+	)
+	if s.State.live() {
+		index = append(index, IndexEntry{Name: byLive, Value: string(s.Scope)})
+		if id := s.Scope.product(); id != "" {
+			index = append(index, IndexEntry{Name: byOwnerProduct, Value: ownedProduct(s.OwnerID, id)})
+		}
 	}
 	if s.expires() {
-		index = append(index, IndexEntry{Name: byExpiry, Value: indexSet})
+		index = append(index, IndexEntry{Name: byExpiry, Value: timeValue(s.Expires)})
 	}
-	return Record{ID: s.ID, Text: text(s.Name), Index: entries(index...)}
+	return Record{ID: s.ID, Index: entries(append(index, searchable(s.Name, s.ID, s.OwnerID)...)...)}
 }
 
 func unique(name, value string) IndexEntry {
@@ -258,7 +306,51 @@ func pending(s Sync) IndexEntry {
 	return IndexEntry{Name: bySync, Value: syncPending}
 }
 
-// entries drops what has no value and brings the others within the limit.
+// behind returns the index entry by which lists find objects that are not in sync.
+func behind(s Sync) IndexEntry {
+	if s.InSync() && s.Error == "" {
+		return IndexEntry{}
+	}
+	return IndexEntry{Name: bySync, Value: syncListed}
+}
+
+// suspendedProducts is the state by which lists find suspended products, whatever
+// their ProductState.
+const suspendedProducts = "suspended"
+
+// sortable returns the entries by which a list sorts an object.
+func sortable(name string, created time.Time) []IndexEntry {
+	title := fold(name)
+	if len(title) > MaxIndexValue {
+		title = strings.ToValidUTF8(title[:MaxIndexValue], "")
+	}
+	return []IndexEntry{{Name: byTitle, Value: title}, {Name: byCreated, Value: timeValue(created)}}
+}
+
+// grantedPermission is the value of the index byPermission.
+func grantedPermission(productID, name string) string { return productID + "/" + name }
+
+// ownedProduct is the value of the index byOwnerProduct.
+func ownedProduct(ownerID, productID string) string { return ownerID + "/" + productID }
+
+// ownerName is the value of the index byOwnerName.
+func ownerName(ownerID, name string) string { return ownerID + "/" + fold(name) }
+
+// timeValue returns a time as an index value, so that values sort by time; empty for
+// the zero time.
+func timeValue(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+// dueBy selects the records whose time in an index is not later than now.
+func dueBy(index string, now time.Time) Query {
+	return Query{OrderBy: index, To: timeValue(now.Add(time.Millisecond))}
+}
+
+// entries removes entries without a value and shortens values that are too long.
 func entries(list ...IndexEntry) []IndexEntry {
 	list = slices.DeleteFunc(list, func(e IndexEntry) bool { return e.Value == "" })
 	for i := range list {
@@ -267,8 +359,8 @@ func entries(list ...IndexEntry) []IndexEntry {
 	return list
 }
 
-// indexValue is a value as it stands in the index: one that is too long for it
-// (a name may have 1,200 bytes) is hashed.
+// indexValue returns a value as an index entry has it: a value that is too long (a
+// name may have 1,200 bytes) is hashed.
 func indexValue(v string) string {
 	if len(v) <= MaxIndexValue {
 		return v
@@ -277,7 +369,10 @@ func indexValue(v string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// fold makes names that differ only in case the same.
+// fold returns the same text for names that differ only in case.
 func fold(name string) string { return strings.ToLower(name) }
 
-func text(parts ...string) string { return strings.Join(parts, "\n") }
+// where selects the records that have an entry.
+func where(name, value string) []IndexEntry {
+	return []IndexEntry{{Name: name, Value: indexValue(value)}}
+}

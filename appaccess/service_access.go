@@ -2,24 +2,29 @@ package appaccess
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
+	"strings"
 )
 
 // AccessRequest says which credentials a product is to accept.
 type AccessRequest struct {
 	Access Access
-	// Force switches token access off although client applications are still
-	// granted, and takes their grants back; and key access off although
-	// subscriptions to the product are live, which stay as they are and give
-	// no access until key access is on again.
+	// Force switches token access off although client applications are granted the
+	// product, and revokes their grants. It switches key access off although
+	// subscriptions to the product are live; they stay, and give no access until key
+	// access is on again.
 	Force bool
-	// Adopt is the client ID of an application in Entra to take over when token
-	// access goes on; empty: one is created.
-	Adopt string
+	// Adopt is the client ID of an application in Entra to adopt when token access is
+	// switched on. If empty, an application is created.
+	Adopt        string
+	AdoptChanges AdoptChanges
+	// Revision refuses the request if the product's record has another revision by
+	// now; 0: any.
+	Revision Revision
 }
 
-// words is the access for people: "token, key" or "open".
+// words returns the access as text: "token, key" or "open".
 func (a Access) words() string {
 	switch a {
 	case Access{Token: true}:
@@ -35,10 +40,11 @@ func (a Access) words() string {
 // SetAccess switches what a product accepts: OAuth 2.0 tokens, subscription
 // keys, either, or nothing at all, which makes the product OPEN to everyone.
 //
-// Switching token access on creates the product's application and role in
-// Entra. Switching it off while client applications are granted is a
-// [*ConflictError] that lists them, unless forced; then tokens are refused
-// first, the grants go next and the application in Entra last. For managers
+// Switching token access on creates the product's application and role in Entra.
+// Switching it off while client applications are granted the product is a
+// [*ConflictError] that lists them, unless forced. Then gates refuse tokens at once,
+// the grants are removed, 50 in each transaction, and the application in Entra last.
+// Calling SetAccess again, or Sync, continues what was interrupted. For managers
 // only.
 func (s *Service) SetAccess(ctx context.Context, by Actor, id string, req AccessRequest) (Product, error) {
 	adopt, err := checkAdopt(req.Adopt)
@@ -46,17 +52,23 @@ func (s *Service) SetAccess(ctx context.Context, by Actor, id string, req Access
 		return Product{}, err
 	}
 	var p Product
-	var behind targets
+	var behind Objects
+	var many bool
 	err = s.manage(ctx, by, func(e *edit) (err error) {
-		behind = targets{products: []string{id}}
+		behind, many = Objects{Products: []string{id}}, false
 		if p, err = e.product(id); err != nil {
+			return err
+		}
+		if err := e.expect(KindProduct, id, req.Revision); err != nil {
 			return err
 		}
 		from := p.Access
 		if from == req.Access {
-			return nil
+			many, err = e.hasTask(KindProduct, id)
+			return err
 		}
-		if err := s.switchAccess(e, &p, req, adopt, &behind); err != nil {
+		behind.Applications, many, err = s.switchAccess(e, &p, req, adopt)
+		if err != nil {
 			return err
 		}
 		p.Updated = e.now
@@ -65,145 +77,139 @@ func (s *Service) SetAccess(ctx context.Context, by Actor, id string, req Access
 	if err != nil {
 		return Product{}, err
 	}
-	if !p.Sync.Pending {
+	if !p.Sync.Pending && !many {
 		return p, nil
 	}
-	err = s.follow(ctx, behind)
+	err = s.reconcileAll(ctx, behind, many)
 	return s.reread(ctx, by, p), err
 }
 
-func (s *Service) switchAccess(e *edit, p *Product, req AccessRequest, adopt string, behind *targets) error {
+// switchAccess returns the applications that lost the product. If they are many, a
+// task revokes the product from them.
+func (s *Service) switchAccess(e *edit, p *Product, req AccessRequest, adopt string) (revoked []string, many bool, err error) {
 	from := p.Access
 	p.Access = req.Access
 	if from.Key && !p.Access.Key && !req.Force {
 		if err := e.noSubscriptions(p.ID); err != nil {
-			return err
+			return nil, false, err
 		}
 	}
 	switch {
 	case !from.Token && p.Access.Token:
-		p.Adopt, p.Sync.Pending = adopt, true
-		return s.nameable(e, p)
+		p.Adopt, p.AdoptChanges, p.Sync.Pending = adopt, req.AdoptChanges, true
+		return nil, false, firstError(e.notBeingRevoked(p.ID, "access.token"), s.nameable(e, p))
 	case adopt != "":
-		return &InvalidError{"adopt", "is only taken when token access goes on"}
+		return nil, false, &InvalidError{"adopt", "is only taken when token access goes on"}
 	case from.Token && !p.Access.Token:
-		p.Adopt, p.Sync.Pending = "", true
-		revoked, err := e.revokeAll(p.ID, req.Force)
-		behind.applications = revoked
-		return err
+		p.Adopt, p.AdoptChanges, p.Sync.Pending = "", AdoptChanges{}, true
+		if !req.Force {
+			return nil, false, e.notGranted(p.ID)
+		}
+		return e.revokeFrom(p)
 	}
-	return nil
+	return nil, false, nil
 }
 
 // noSubscriptions refuses if subscriptions to a product could give access.
 func (l *look) noSubscriptions(productID string) error {
-	subs, err := l.liveSubscriptions(ProductScope(productID))
-	if err == nil && len(subs) > 0 {
-		return standsInTheWay("access.key", "subscriptions to the product are live: cancel them first, or force it", ids(subs, subscriptionID))
-	}
-	return err
+	return inTheWay(l, Query{Where: where(byLive, string(ProductScope(productID)))}, subscriptionID, "access.key", "subscriptions to the product are live: cancel them first, or force it")
 }
 
-// standsInTheWay names the objects, the first 100 if there are more.
-func standsInTheWay(field, reason string, objects []string) error {
-	const most = 100
-	if n := len(objects); n > most {
-		reason, objects = fmt.Sprintf("%s (%d in all)", reason, n), objects[:most]
-	}
-	return &ConflictError{Field: field, Reason: reason, Objects: objects}
+// notGranted refuses if applications are granted a product.
+func (l *look) notGranted(productID string) error {
+	return inTheWay(l, Query{Where: where(byProduct, productID)}, applicationID, "access.token", "client applications are still granted the product: revoke them first, or force it")
 }
 
-func (l *look) liveSubscriptions(scope Scope) ([]Subscription, error) {
-	subs, err := all[Subscription](l, Query{Index: byScope, Value: string(scope)})
-	return slices.DeleteFunc(subs, func(v Subscription) bool { return !v.State.live() }), err
-}
-
-// revokeAll takes a product back from every application, or refuses if any has
-// it.
-func (e *edit) revokeAll(productID string, force bool) ([]string, error) {
-	apps, err := all[ClientApplication](e, Query{Index: byProduct, Value: productID})
-	if err != nil || len(apps) == 0 {
-		return nil, err
-	}
-	granted := ids(apps, applicationID)
-	if !force {
-		return nil, standsInTheWay("access.token", "client applications are still granted the product: revoke them first, or force it", granted)
-	}
-	for i := range apps {
-		if err := e.ungrant(&apps[i], []string{productID}); err != nil {
-			return nil, err
+// permissionsHeld refuses if client applications are granted a permission that
+// the product does not have. It reads one application for each permission that is
+// granted, however many applications there are.
+func (l *look) permissionsHeld(p *Product) error {
+	names := p.permissionNames()
+	q := Query{Kind: KindApplication, OrderBy: byPermission, From: grantedPermission(p.ID, ""), To: p.ID + "0", Limit: 1} // 0 follows the slash
+	for {
+		found, err := l.List(q)
+		if err != nil || len(found) == 0 {
+			return err
 		}
+		value, _, _ := strings.Cut(q.Cursor(found[0]), "\x00")
+		if !slices.Contains(names, strings.TrimPrefix(value, grantedPermission(p.ID, ""))) {
+			return inTheWay(l, Query{Where: where(byPermission, value)}, applicationID, "permissions", "client applications are still granted a permission that is to be removed: revoke it first")
+		}
+		q.From = value + "\x01" // behind this permission
 	}
-	return granted, nil
 }
 
-// DeleteProduct ends the product's access at once, removes its application from
-// Entra and then the product. While client applications are granted it, or
-// subscriptions to it exist, that is refused unless forced; then the grants and
-// the subscriptions go with it. Calling it again finishes a deletion that Entra
-// cut off. For managers only.
+// DeleteProduct revokes the product's access at once, removes its application from
+// Entra and then the product. If client applications are granted it, or subscriptions
+// to it exist, that is refused unless forced; then the grants and subscriptions are
+// deleted too, 50 in each transaction. Calling DeleteProduct again, or Sync,
+// continues a deletion that was interrupted. For managers only.
 func (s *Service) DeleteProduct(ctx context.Context, by Actor, id string, force bool) error {
-	var behind targets
-	err := s.manage(ctx, by, func(e *edit) error {
-		revoked, err := e.dropProduct(id, force)
-		behind = targets{products: []string{id}, applications: revoked}
+	var behind Objects
+	var many bool
+	err := s.manage(ctx, by, func(e *edit) (err error) {
+		behind = Objects{Products: []string{id}}
+		behind.Applications, many, err = e.dropProduct(id, force)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.follow(ctx, behind)
+	return s.reconcileAll(ctx, behind, many)
 }
 
-// dropProduct ends a product: it is gone at once if Entra never heard of it,
-// else it becomes the mark of one that is still to be removed there. It returns
-// the applications that lost it.
-func (e *edit) dropProduct(id string, force bool) ([]string, error) {
+// dropProduct deletes a product at once if Entra has nothing of it. Otherwise it
+// marks the product as deleted until Entra has nothing. It returns the applications
+// that lost the product. If applications or subscriptions are many, a task deletes
+// them and then the product.
+func (e *edit) dropProduct(id string, force bool) (revoked []string, many bool, err error) {
 	p, err := find[Product](e, id)
-	if err != nil || p.Deleted {
-		return nil, err
-	}
-	revoked, err := e.revokeAll(id, force)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	err = firstError(e.dropSubscriptions(id, force), e.audit("product.delete", KindProduct, id, map[string]string{"name": p.Name}))
-	if err != nil {
-		return nil, err
+	if p.Deleted {
+		many, err = e.hasTask(KindProduct, id)
+		return nil, many, err
 	}
-	if !inEntra(&p) {
-		return revoked, e.w.Delete(KindProduct, id)
-	}
-	p.Deleted, p.Suspended, p.State, p.Updated = true, true, NotPublished, e.now
-	p.APIs, p.Access, p.Adopt, p.Sync.Pending = nil, Access{}, "", true
-	return revoked, write(e, &p)
-}
-
-func (e *edit) dropSubscriptions(productID string, force bool) error {
-	subs, err := all[Subscription](e, Query{Index: byScope, Value: string(ProductScope(productID))})
-	if err != nil || len(subs) == 0 {
-		return err
-	}
-	found := ids(subs, subscriptionID)
+	subscribed := Query{Where: where(byScope, string(ProductScope(id)))}
 	if !force {
-		return standsInTheWay("id", "the product has subscriptions: delete them first, or force it", found)
-	}
-	for _, id := range found {
-		if err := e.dropSubscription(id); err != nil {
-			return err
+		err = firstError(e.notGranted(id), inTheWay(e, subscribed, subscriptionID, "id", "the product has subscriptions: delete them first, or force it"))
+		if err != nil {
+			return nil, false, err
 		}
 	}
-	return nil
+	if err := e.audit("product.delete", KindProduct, id, map[string]string{"name": p.Name}); err != nil {
+		return nil, false, err
+	}
+	held := inEntra(&p)
+	p.Deleted, p.Suspended, p.State, p.Updated = true, true, NotPublished, e.now
+	p.APIs, p.Access, p.Adopt, p.AdoptChanges, p.Sync.Pending = nil, Access{}, "", AdoptChanges{}, held
+	subs, many, err := few[Subscription](e, subscribed)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case many:
+		err = e.addTask(KindProduct, id)
+	default:
+		revoked, many, err = e.revokeFrom(&p)
+		for i := range subs {
+			err = firstError(err, e.dropSubscription(subs[i].ID))
+		}
+	}
+	if err == nil && !held && !many {
+		return revoked, false, e.w.Delete(KindProduct, id)
+	}
+	return revoked, many, firstError(err, write(e, &p))
 }
 
 // GrantedApplications lists the client applications that are granted a product.
 // For managers only.
 func (s *Service) GrantedApplications(ctx context.Context, by Actor, productID string, f Filter) (Page[ClientApplication], error) {
-	q, limit, err := f.query()
+	f.ProductID = productID
+	q, limit, err := f.query(KindApplication)
 	if err != nil {
 		return Page[ClientApplication]{}, err
 	}
-	q.Index, q.Value = byProduct, productID
 	var found Page[ClientApplication]
 	err = s.view(ctx, by, func(l *look) error {
 		if err := l.onlyManager(); err != nil {
@@ -212,45 +218,56 @@ func (s *Service) GrantedApplications(ctx context.Context, by Actor, productID s
 		if _, err := l.product(productID); err != nil {
 			return err
 		}
-		found, err = list(l, q, limit, f.selectsApplication, applicationID)
+		found, err = list(l, q, limit, f.selectsApplication)
 		return err
 	})
 	return found, err
 }
 
-// GrantApplications grants one product to applications: GrantProducts from the
-// product's side. For managers only.
-func (s *Service) GrantApplications(ctx context.Context, by Actor, productID string, applicationIDs []string) error {
-	return s.linkApplications(ctx, by, productID, applicationIDs, s.grant)
-}
-
-// RevokeApplications takes one product back from applications. For managers
-// only.
-func (s *Service) RevokeApplications(ctx context.Context, by Actor, productID string, applicationIDs []string) error {
-	return s.linkApplications(ctx, by, productID, applicationIDs, (*edit).ungrant)
-}
-
-func (s *Service) linkApplications(ctx context.Context, by Actor, productID string, applicationIDs []string, link func(*edit, *ClientApplication, []string) error) error {
-	if err := checkIDs("applications", applicationIDs, 1, maxList); err != nil {
-		return err
-	}
-	err := s.manage(ctx, by, func(e *edit) error {
-		if _, err := e.product(productID); err != nil {
-			return err
-		}
-		for _, id := range applicationIDs {
-			a, err := e.application(id)
-			if err != nil {
-				return unknownRef("applications", KindApplication, id, err)
-			}
-			if err := link(e, &a, []string{productID}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+// GrantApplications grants one product to many applications, as GrantProducts does
+// for one application. Each transaction does it for 50; after an error, earlier
+// transactions stay. For managers only.
+func (s *Service) GrantApplications(ctx context.Context, by Actor, g Grant, applicationIDs []string) error {
+	grants, err := checkGrants([]Grant{g}, 1)
 	if err != nil {
 		return err
 	}
-	return s.follow(ctx, targets{applications: applicationIDs})
+	return s.linkApplications(ctx, by, g.Product, applicationIDs, func(e *edit, a *ClientApplication) error {
+		return s.grant(e, a, grants)
+	})
+}
+
+// RevokeApplications revokes one product from applications. Each transaction does it
+// for 50; after an error, earlier transactions stay. For managers only.
+func (s *Service) RevokeApplications(ctx context.Context, by Actor, productID string, applicationIDs []string) error {
+	return s.linkApplications(ctx, by, productID, applicationIDs, func(e *edit, a *ClientApplication) error {
+		return e.ungrant(a, []string{productID})
+	})
+}
+
+func (s *Service) linkApplications(ctx context.Context, by Actor, productID string, applicationIDs []string, link func(*edit, *ClientApplication) error) error {
+	if err := checkIDs("applications", applicationIDs, 1, maxList); err != nil {
+		return err
+	}
+	for i, some := range slices.Collect(slices.Chunk(applicationIDs, atOnce)) {
+		err := s.manage(ctx, by, func(e *edit) error {
+			if _, err := e.product(productID); err != nil {
+				return err
+			}
+			for _, id := range some {
+				a, err := e.application(id)
+				if err != nil {
+					return unknownRef("applications", KindApplication, id, err)
+				}
+				if err := link(e, &a); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return errors.Join(err, s.reconcile(ctx, Objects{Applications: applicationIDs[:i*atOnce]}))
+		}
+	}
+	return s.reconcile(ctx, Objects{Applications: applicationIDs})
 }

@@ -1,6 +1,7 @@
 package appaccess
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
@@ -9,8 +10,10 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -18,7 +21,7 @@ const (
 	year              = 365 * 24 * time.Hour
 	minLifetime       = time.Hour
 	maxOverlap        = 90 * 24 * time.Hour
-	maxSecrets        = 2 // the current one and its successor: a third is one that nobody remembers
+	maxSecrets        = 2 // the current one and its successor
 	maxCertificates   = 2
 	maxFederated      = 20
 	maxCredentialName = 80
@@ -26,18 +29,18 @@ const (
 
 // SecretRequest asks for a client secret.
 type SecretRequest struct {
-	Name string // for people: at most 80 characters; empty: "secret"
+	Name string // shown in lists: at most 80 characters; empty: "secret"
 	// Lifetime is 1 hour to 1 year; 0: 1 year (365 days). The tenant may allow
 	// less.
 	Lifetime time.Duration
-	// Rotate replaces the secrets that stand: they stop working Overlap (0: at
-	// once, at most 90 days) after the new one is issued, or received by its
-	// owner. Without Rotate they stay, and an application has at most two.
+	// Rotate replaces the existing secrets. They stop working Overlap (0: at once, at
+	// most 90 days) after the new secret is issued, or received by its owner. Without
+	// Rotate they stay, and an application has at most two.
 	Rotate  bool
 	Overlap time.Duration
 }
 
-// IssuedSecret is a secret with its value, which is not kept and cannot be read
+// IssuedSecret is a secret with its value, which is not stored and cannot be read
 // again.
 type IssuedSecret struct {
 	Credential Credential
@@ -47,22 +50,32 @@ type IssuedSecret struct {
 // CertificateRequest registers a certificate.
 type CertificateRequest struct {
 	Name string // empty: the certificate's subject
-	// PEM is one certificate, without its private key: that never leaves its
-	// owner, and a PEM that holds one is refused.
+	// PEM is one certificate, without its private key, which must never leave its
+	// owner: a PEM with a private key is refused.
 	PEM string
+	// Rotate replaces the application's other certificates: they stop working
+	// Overlap (0: at once, at most 90 days) after this one is registered. Without
+	// Rotate they stay, and an application has at most two.
+	Rotate  bool
+	Overlap time.Duration
 }
 
-// FederatedRequest trusts the assertions of another issuer: a workload of
-// GitHub, Kubernetes or another cloud then needs no secret at all.
+// FederatedRequest makes the application trust the assertions of another issuer, so
+// that a workload of GitHub, Kubernetes or another cloud needs no secret.
 type FederatedRequest struct {
 	Name     string // 3 to 80 characters of a-z, 0-9, hyphen, full stop and underscore
 	Issuer   string // https URL, as in the assertion's iss
-	Subject  string // as in its sub
-	Audience string // as in its aud; empty: api://AzureADTokenExchange
+	Subject  string // as in the assertion's sub
+	Audience string // as in the assertion's aud; empty: api://AzureADTokenExchange
+	// Replaces is the ID of a federated credential of the application that stops
+	// working Overlap (0: at once, at most 90 days) after the new one is added: for a
+	// workload that moves. Empty: none.
+	Replaces string
+	Overlap  time.Duration
 }
 
-// Credentials lists an application's credentials, without values, for its owner
-// and managers. Secrets that were replaced are listed until they are removed.
+// Credentials lists an application's credentials, without values, for its owner and
+// managers. A replaced secret is listed until it is removed.
 func (s *Service) Credentials(ctx context.Context, by Actor, applicationID string) ([]Credential, error) {
 	var found []Credential
 	err := s.view(ctx, by, func(l *look) (err error) {
@@ -75,15 +88,20 @@ func (s *Service) Credentials(ctx context.Context, by Actor, applicationID strin
 	return found, err
 }
 
-// AddSecret makes a client secret and returns its value, this once. For the
-// owner and managers; a manager who makes one for an owner can have it sealed
-// instead: [Service.HandOverSecret]. When Entra fails in the middle, the same
-// call again replaces whatever was left behind.
+// AddSecret makes a client secret and returns its value, only this once. A call that
+// fails may leave a secret in Entra; the next call or Sync removes it. For the owner
+// and managers; a manager can also have a secret sealed for the owner:
+// [Service.CreateOneTimeSecret].
 func (s *Service) AddSecret(ctx context.Context, by Actor, applicationID string, req SecretRequest) (IssuedSecret, error) {
 	var value Secret
-	c, err := s.makeSecret(ctx, by, applicationID, req, func(_ context.Context, _ operation, _ Credential, v Secret) error {
+	c, err := s.makeSecret(ctx, by, applicationID, req, func(e *edit, c *Credential, v Secret) error {
 		value = v
-		return nil
+		if req.Rotate {
+			if err := e.replaceOthers(c, req.Overlap); err != nil {
+				return err
+			}
+		}
+		return e.addCredential(c, "shown to the actor")
 	})
 	if err != nil {
 		return IssuedSecret{}, err
@@ -94,8 +112,8 @@ func (s *Service) AddSecret(ctx context.Context, by Actor, applicationID string,
 	return IssuedSecret{c, value}, nil
 }
 
-// label is the name that people see.
-func (r *SecretRequest) label() string { return standing(r.Name, "secret") }
+// label returns the name that is shown.
+func (r *SecretRequest) label() string { return cmp.Or(r.Name, "secret") }
 
 func (r *SecretRequest) check() error {
 	r.Name = r.label()
@@ -105,22 +123,32 @@ func (r *SecretRequest) check() error {
 	switch {
 	case r.Lifetime < minLifetime || r.Lifetime > year:
 		return &InvalidError{"lifetime", "must be 1 hour to 365 days, or 0 for 365 days"}
-	case r.Overlap < 0 || r.Overlap > maxOverlap:
-		return &InvalidError{"overlap", "must be 0 to 90 days"}
-	case r.Overlap > 0 && !r.Rotate:
-		return &InvalidError{"overlap", "is only taken with rotate"}
 	}
-	return checkText("name", r.Name, 1, maxCredentialName)
+	return firstError(checkOverlap(r.Overlap, r.Rotate, "rotate"), checkText("name", r.Name, 1, maxCredentialName))
 }
 
-// AddCertificate lets the application sign in with a certificate. For the owner
-// and managers. The chain is not checked: Entra does not either.
+// checkOverlap checks how long a replaced credential still works.
+func checkOverlap(overlap time.Duration, replaces bool, field string) error {
+	switch {
+	case overlap < 0 || overlap > maxOverlap:
+		return &InvalidError{"overlap", "must be 0 to 90 days"}
+	case overlap > 0 && !replaces:
+		return &InvalidError{"overlap", "is only taken with " + field}
+	}
+	return nil
+}
+
+// AddCertificate lets the application authenticate with a certificate. Neither the
+// Service nor Entra checks the certificate's chain. For the owner and managers.
 func (s *Service) AddCertificate(ctx context.Context, by Actor, applicationID string, req CertificateRequest) (Credential, error) {
 	cert, err := parseCertificate(req.PEM, s.now())
 	if err != nil {
 		return Credential{}, err
 	}
 	sum := sha256.Sum256(cert.Raw)
+	if err := checkOverlap(req.Overlap, req.Rotate, "rotate"); err != nil {
+		return Credential{}, err
+	}
 	if req.Name == "" {
 		req.Name = shortened(cert.Subject.String(), maxCredentialName, "certificate")
 	}
@@ -131,7 +159,12 @@ func (s *Service) AddCertificate(ctx context.Context, by Actor, applicationID st
 		Kind: CertificateCredential, Name: req.Name, Start: cert.NotBefore.UTC(), End: cert.NotAfter.UTC(),
 		Thumbprint: base64.RawURLEncoding.EncodeToString(sum[:]),
 	}
-	return s.addKeyless(ctx, by, applicationID, c, CredentialRequest{CertificatePEM: req.PEM}, c.Thumbprint)
+	return s.addKeyless(ctx, by, applicationID, c, CredentialRequest{CertificatePEM: req.PEM}, c.Thumbprint, func(e *edit, c *Credential) error {
+		if !req.Rotate {
+			return nil
+		}
+		return e.replaceOthers(c, req.Overlap)
+	})
 }
 
 func parseCertificate(text string, now time.Time) (*x509.Certificate, error) {
@@ -170,18 +203,19 @@ func parseCertificate(text string, now time.Time) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// AddFederatedCredential lets workloads of another issuer sign in as the
+// AddFederatedCredential lets workloads of another issuer authenticate as the
 // application. For the owner and managers.
 func (s *Service) AddFederatedCredential(ctx context.Context, by Actor, applicationID string, req FederatedRequest) (Credential, error) {
 	if req.Audience == "" {
 		req.Audience = "api://AzureADTokenExchange"
 	}
-	if err := checkFederated(req); err != nil {
+	if err := firstError(checkFederated(req), checkOverlap(req.Overlap, req.Replaces != "", "replaces")); err != nil {
 		return Credential{}, err
 	}
 	c := Credential{Kind: FederatedCredential, Name: req.Name, Issuer: req.Issuer, Subject: req.Subject, Audience: req.Audience}
 	return s.addKeyless(ctx, by, applicationID, c,
-		CredentialRequest{Issuer: req.Issuer, Subject: req.Subject, Audience: req.Audience}, req.Issuer+"\n"+req.Subject)
+		CredentialRequest{Issuer: req.Issuer, Subject: req.Subject, Audience: req.Audience}, req.Issuer+"\n"+req.Subject,
+		func(e *edit, c *Credential) error { return e.replaceFederated(c, req) })
 }
 
 func checkFederated(req FederatedRequest) error {
@@ -196,74 +230,100 @@ func checkFederated(req FederatedRequest) error {
 	)
 }
 
-// addKeyless adds a credential that has no secret value. Its operation ID comes
-// from what makes it unique, so a call that was cut off is finished by the same
-// call, and two at once are one.
-func (s *Service) addKeyless(ctx context.Context, by Actor, applicationID string, c Credential, req CredentialRequest, natural string) (Credential, error) {
+// replaceFederated sets the end of the federated credential that a new one replaces.
+func (e *edit) replaceFederated(c *Credential, req FederatedRequest) error {
+	if req.Replaces == "" {
+		return nil
+	}
+	old, err := find[Credential](e, req.Replaces)
+	switch {
+	case ignoreNotFound(err) != nil:
+		return err
+	case err != nil || old.ApplicationID != c.ApplicationID || old.Kind != FederatedCredential || old.ID == c.ID:
+		return &InvalidError{"replaces", fmt.Sprintf("the application has no other federated credential %q", req.Replaces)}
+	}
+	return e.replace(&old, c, e.now.Add(req.Overlap))
+}
+
+// addKeyless adds a credential without a secret value. Its ID is derived from its
+// content, so the same call again finds the credential that exists. replace sets the
+// end of the credentials that it replaces.
+func (s *Service) addKeyless(ctx context.Context, by Actor, applicationID string, c Credential, req CredentialRequest, natural string, replace func(*edit, *Credential) error) (Credential, error) {
 	sum := sha256.Sum256([]byte(applicationID + "\n" + string(c.Kind) + "\n" + natural))
 	c.ID, c.ApplicationID, c.CreatedBy = hex.EncodeToString(sum[:13]), applicationID, by.UserID
-	var stands *Credential
-	err := s.update(ctx, by, func(e *edit) error {
-		stands = nil
-		if err := s.provisioned(e, applicationID); err != nil {
+	var existing *Credential
+	err := s.view(ctx, by, func(l *look) error {
+		existing = nil
+		if _, err := l.application(applicationID); err != nil {
 			return err
 		}
-		old, err := find[Credential](e, c.ID)
+		old, err := find[Credential](l, c.ID)
 		if err == nil && old.RemoveAfter.IsZero() {
-			stands = &old
-			return nil
+			existing = &old
 		}
-		return firstError(ignoreNotFound(err), e.roomFor(&c))
+		return ignoreNotFound(err)
 	})
 	if err != nil {
 		return Credential{}, err
 	}
-	if stands != nil {
-		return *stands, nil
+	if existing != nil {
+		return *existing, nil
 	}
-	req.OperationID, req.Kind, req.Name = c.ID, c.Kind, c.Name
-	got, err := s.entra.AddCredential(ctx, applicationID, req)
-	if err != nil {
-		return Credential{}, credentialError(applicationID, err)
-	}
-	c.KeyID = got.KeyID
-	ctx, cancel := afterwards(ctx)
-	defer cancel()
-	err = s.update(ctx, by, func(e *edit) error {
-		c.Created = e.now
-		return e.addCredential(&c, "")
+	made, err := s.makeCredential(ctx, by, c, req, func(e *edit, c *Credential, _ Secret) error {
+		return firstError(replace(e, c), e.addCredential(c, ""))
 	})
-	return orZero(c, err)
+	if err == nil {
+		s.removeReplaced(ctx, by, applicationID)
+	}
+	if conflict := new(ConflictError); errors.As(err, &conflict) && slices.Contains(conflict.Objects, c.ID) {
+		// The same call at the same time has added it.
+		err = s.view(ctx, by, func(l *look) (err error) {
+			made, err = find[Credential](l, c.ID)
+			return err
+		})
+	}
+	return made, err
 }
 
-// provisioned checks that an application may be given credentials now.
-func (s *Service) provisioned(l *edit, applicationID string) error {
+// provisioned checks that an application can get credentials now.
+func (s *Service) provisioned(l *look, applicationID string) error {
 	a, err := l.application(applicationID)
 	switch {
 	case err != nil:
 		return err
 	case s.entra == nil:
 		return errNoEntra()
+	case a.existing():
+		return errNoCredentials(&a)
 	case a.Entra.ObjectID == "":
 		return &ConflictError{Field: "state", Reason: "Entra does not have the application yet: let a manager run Sync first", Objects: []string{applicationID}}
 	}
 	return nil
 }
 
-// roomFor refuses a credential that stands already or that is one too many.
-func (e *edit) roomFor(c *Credential) error {
-	standing, err := e.credentials(c.ApplicationID)
+// errNoCredentials refuses credentials of an existing service principal.
+func errNoCredentials(a *ClientApplication) error {
+	reason := "the application is an existing service principal: its credentials are managed where its application was registered"
+	if a.ClientKind() == ManagedIdentityClient {
+		reason = "the application is a managed identity, which has no credentials: Azure gives its tokens to the resource that has the identity"
+	}
+	return &ConflictError{Field: "servicePrincipal", Reason: reason, Objects: []string{a.ID}}
+}
+
+// roomFor refuses a credential that exists already or that would be one too many.
+func (l *look) roomFor(c *Credential, now time.Time) error {
+	standing, err := l.credentials(c.ApplicationID)
 	if err != nil {
 		return err
 	}
 	limit := map[CredentialKind]int{SecretCredential: maxSecrets, CertificateCredential: maxCertificates, FederatedCredential: maxFederated}[c.Kind]
 	var same []string
 	for _, o := range standing {
-		if o.Kind == SecretCredential && (due(&o, e.now) || !e.now.Before(o.End)) {
-			continue // of no more use, and soon gone
+		if due(&o, now) || o.Kind == SecretCredential && !now.Before(o.End) {
+			continue // replaced, and soon removed
 		}
 		if o.ID == c.ID || o.Kind == c.Kind && o.Kind == FederatedCredential && o.Name == c.Name {
-			return &ConflictError{Field: "name", Reason: "a credential of this name or content stands already", Objects: []string{o.ID}}
+			return &ConflictError{Field: "name", Reason: "a credential of this name or content exists already", Objects: []string{o.ID}}
 		}
 		if o.Kind == c.Kind {
 			same = append(same, o.ID)
@@ -275,8 +335,8 @@ func (e *edit) roomFor(c *Credential) error {
 	return nil
 }
 
-// addCredential records a credential. value says who got to see it; empty for a
-// kind that has none.
+// addCredential records a credential. value says who received the value; it is empty
+// for a kind without a value.
 func (e *edit) addCredential(c *Credential, value string) error {
 	details := map[string]string{"credential": c.ID, "kind": string(c.Kind), "name": c.Name, "keyId": c.KeyID}
 	if value != "" {
@@ -285,10 +345,10 @@ func (e *edit) addCredential(c *Credential, value string) error {
 	return firstError(write(e, c), e.audit("credential.add", KindApplication, c.ApplicationID, details))
 }
 
-// RemoveCredential removes a credential from Entra and then from here; a secret
-// that waits to be received goes with it. Tokens that were issued with it stay
-// valid until they expire: to end access at once suspend the application. For
-// the owner and managers.
+// RemoveCredential removes a credential from Entra and then from the store, with a
+// one-time secret that waits. Tokens that were issued with the credential stay valid
+// until they expire: to revoke access at once, suspend the application. For the owner
+// and managers.
 func (s *Service) RemoveCredential(ctx context.Context, by Actor, applicationID, credentialID string) error {
 	var c Credential
 	err := s.update(ctx, by, func(e *edit) (err error) {
@@ -302,7 +362,7 @@ func (s *Service) RemoveCredential(ctx context.Context, by Actor, applicationID,
 			return err
 		}
 		c.RemoveAfter = e.now
-		if err := e.forgetHandover(credentialID); err != nil {
+		if err := e.forgetOneTimeSecret(credentialID); err != nil {
 			return err
 		}
 		return firstError(write(e, &c), e.audit("credential.remove", KindApplication, applicationID, map[string]string{
@@ -315,27 +375,41 @@ func (s *Service) RemoveCredential(ctx context.Context, by Actor, applicationID,
 	return s.dropCredential(ctx, &c)
 }
 
-// due reports whether a credential is to be gone.
+// due reports whether a credential must be removed now.
 func due(c *Credential, now time.Time) bool {
 	return !c.RemoveAfter.IsZero() && !now.Before(c.RemoveAfter)
 }
 
-// dropCredential removes what is due from Entra and forgets it.
+// dropCredential removes a credential that is due from Entra and then from the store.
 func (s *Service) dropCredential(ctx context.Context, c *Credential) error {
 	if s.entra == nil {
 		return errNoEntra()
 	}
-	if err := s.entra.RemoveCredential(ctx, c.ApplicationID, *c); err != nil {
+	err := s.entra.RemoveCredential(ctx, c.ApplicationID, *c, func(w Writer, unconfirmed int) error {
+		e, err := s.edit(w, Actor{})
+		if err != nil {
+			return err
+		}
+		return firstError(e.w.Delete(KindCredential, c.ID), e.setUnconfirmed(c.ApplicationID, unconfirmed))
+	})
+	if err != nil {
 		return credentialError(c.ApplicationID, err)
 	}
-	ctx, cancel := afterwards(ctx)
-	defer cancel()
-	_, err := s.store.Update(ctx, func(w Writer) error { return w.Delete(KindCredential, c.ID) })
-	return err
+	return nil
 }
 
-// removeReplaced removes secrets whose overlap is over. A failure is for Sync
-// to mend: it must not hide the new secret from its owner.
+// setUnconfirmed records how many revocations of an application are not confirmed.
+func (e *edit) setUnconfirmed(applicationID string, n int) error {
+	a, err := find[ClientApplication](e, applicationID)
+	if err != nil || a.Sync.Unconfirmed == n {
+		return ignoreNotFound(err)
+	}
+	a.Sync.Unconfirmed = n
+	return write(e, &a)
+}
+
+// removeReplaced removes secrets whose overlap is over. A failure must not hide the
+// new secret from its owner: Sync tries again.
 func (s *Service) removeReplaced(ctx context.Context, by Actor, applicationID string) {
 	list, err := s.Credentials(ctx, by, applicationID)
 	if err != nil {
@@ -353,12 +427,6 @@ func (s *Service) removeReplaced(ctx context.Context, by Actor, applicationID st
 
 func credentialError(applicationID string, err error) error {
 	return &ProvisionError{Object: "application " + applicationID, Err: err}
-}
-
-// afterwards is a context for storing what was done, even if the caller has
-// gone away meanwhile.
-func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 }
 
 func shortened(s string, maximum int, fallback string) string {

@@ -2,166 +2,232 @@ package appaccess
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"iter"
+	"maps"
 	"slices"
 )
 
-// SyncRequest says what [Service.Sync] is to look at.
+// SyncRequest says what [Service.Sync] does.
 type SyncRequest struct {
-	// All brings everything in step, so that what was changed in Entra by hand
-	// is mended, too; else only what is known to be pending.
+	// All reconciles every object, which repairs what was changed in Entra by hand,
+	// and lists unknown objects. Otherwise Sync takes only objects that are known to
+	// need work.
 	All bool
-	// Progress is told the steps, one at a time; nil: nobody is.
+	// Progress is called for each step, by one goroutine at a time. It may be nil.
 	Progress func(Progress)
 }
 
 // SyncReport says what Sync did.
 type SyncReport struct {
-	Objects     int // products and applications that were brought in step
+	Objects     int // products and applications that were reconciled and are in sync
 	Credentials int // credentials that were removed
 	Expired     int // subscriptions that became expired
-	// Lost holds, by application ID, credentials that no longer stand in Entra,
-	// although nobody removed them here: their owners need new ones.
-	Lost map[string][]Credential
+	// Unconfirmed is the number of grants, credentials and objects that were
+	// deleted in Entra and that reads have not confirmed yet.
+	Unconfirmed int
+	// MissingInEntra holds, by application ID, credentials that Entra no longer has
+	// although nobody removed them here. Their owners need new ones.
+	MissingInEntra map[string][]Credential
+	// Unknown are the objects in Entra that this installation made and that are not
+	// desired, if All was set. Sync does not remove them: see
+	// [Service.RemoveUnknown].
+	Unknown Unknown
 }
 
 // syncChunk is how many objects one call of the Provisioner gets.
 const syncChunk = 200
 
-// Sync does what is left to do: it finishes what Entra could not follow,
-// removes credentials whose overlap or hand-over is over, and marks expired
-// subscriptions. It has to be called every few minutes, which [Service.Run]
-// does; several replicas may do so at once.
-// The error joins everything that failed, a [*ProvisionError] for each object;
-// the rest is done nevertheless. For managers only.
-func (s *Service) Sync(ctx context.Context, by Actor, req SyncRequest) (SyncReport, error) {
-	report := SyncReport{Lost: map[string][]Credential{}}
+// Sync does what is left to do. It reconciles pending objects, finishes the work of
+// calls that died, reads again whether revocations took effect, removes credentials
+// whose overlap is over and one-time secrets that nobody received in time, and marks
+// expired subscriptions. Call it every few minutes, as [Service.Run] does; several
+// replicas may do so at the same time. The error joins all failures, a
+// [*ProvisionError] for each object; all else is done. For managers only.
+func (s *Service) Sync(ctx context.Context, by Actor, req SyncRequest) (report SyncReport, err error) {
+	report.MissingInEntra = map[string][]Credential{}
 	if err := s.view(ctx, by, (*look).onlyManager); err != nil {
 		return report, err
 	}
-	var errs []error
-	if s.entra != nil {
-		errs = append(errs, s.findUnfinished(ctx))
-	}
-	todo, err := s.todo(ctx, by, req.All)
-	if err != nil {
-		return report, errors.Join(append(errs, err)...)
-	}
-	errs = append(errs, s.expire(ctx, by, &report))
+	ctx, end := s.telemetry.sync(ctx)
+	defer func() { end(report, err) }()
+	errs := []error{s.finishTasks(ctx), s.expire(ctx, by, &report)}
+	var due Objects
 	if s.entra != nil {
 		errs = append(errs, s.tidyCredentials(ctx, by, &report))
+		left, err := s.entra.Unfinished(ctx)
+		errs = append(errs, err)
+		due = left.Due
 	}
-	for chunk := range todo.chunks() {
-		if ctx.Err() != nil {
-			errs = append(errs, ctx.Err())
-			break
+	for objects, err := range s.todo(ctx, req.All, due) {
+		var n int
+		if err == nil {
+			n, err = s.apply(ctx, objects, req.Progress, report.MissingInEntra)
 		}
-		n, err := s.followReported(ctx, chunk, req, report.Lost)
 		report.Objects += n
 		errs = append(errs, err)
+	}
+	if s.entra != nil {
+		left, err := s.entra.Unfinished(ctx)
+		report.Unconfirmed = left.Revocations
+		errs = append(errs, err)
+	}
+	if s.entra != nil && req.All && ctx.Err() == nil {
+		var err error
+		if report.Unknown, err = s.unknown(ctx); err != nil {
+			errs = append(errs, &ProvisionError{Object: unknownObjects, Err: err})
+		}
 	}
 	return report, errors.Join(errs...)
 }
 
-// todo lists what is pending, or everything that concerns Entra.
-func (s *Service) todo(ctx context.Context, by Actor, every bool) (targets, error) {
-	q := Query{Index: bySync, Value: syncPending}
+// todo yields, some at a time, the objects that are pending, or all that concern
+// Entra, and then the objects of due that were not among them. Products come first,
+// because applications need them; products to be removed come last, when no
+// application is granted them any more. An error, also that the context ended, is the
+// last thing that it yields.
+func (s *Service) todo(ctx context.Context, every bool, due Objects) iter.Seq2[Objects, error] {
+	q := Query{Where: where(bySync, syncPending)}
 	if every {
 		q = Query{}
 	}
-	var t targets
-	err := s.view(ctx, by, func(l *look) error {
-		t = targets{}
-		if err := l.onlyManager(); err != nil {
+	return func(yield func(Objects, error) bool) {
+		products := func(ids []string, err error) bool { return yield(Objects{Products: ids}, err) }
+		applications := func(ids []string, err error) bool { return yield(Objects{Applications: ids}, err) }
+		_ = yieldTodo(ctx, s, q, nil, func(p *Product) bool { return p.Access.Token }, products) &&
+			yieldTodo(ctx, s, q, due.Applications, func(*ClientApplication) bool { return true }, applications) &&
+			yieldTodo(ctx, s, q, due.Products, func(p *Product) bool { return !p.Access.Token && inEntra(p) }, products)
+	}
+}
+
+// yieldTodo yields the IDs of the entities of a query that concern Entra, and then
+// the IDs in due that were not among them. It returns false if the caller stopped. No
+// transaction is open while the caller works: an object that is done meanwhile leaves
+// the query, and the next page begins behind it.
+func yieldTodo[T entity](ctx context.Context, s *Service, q Query, due []string, concerns func(*T) bool, yield func([]string, error) bool) bool {
+	q.Kind, q.Limit = kindOf[T](), syncChunk
+	left := make(map[string]bool, len(due))
+	for _, id := range due {
+		left[id] = true
+	}
+	for more := true; more; {
+		var found []string
+		var recs []Record
+		err := s.store.View(ctx, func(r Reader) (err error) {
+			recs, err = r.List(q)
 			return err
-		}
-		for p, err := range each[Product](l, q) {
-			if err != nil {
-				return err
-			}
-			if inEntra(&p) {
-				t.products = append(t.products, p.ID)
-			}
-		}
-		for a, err := range each[ClientApplication](l, q) {
-			if err != nil {
-				return err
-			}
-			t.applications = append(t.applications, a.ID)
-		}
-		return nil
-	})
-	return t, err
-}
-
-// chunks yields the products first, because applications need them.
-func (t targets) chunks() func(yield func(targets) bool) {
-	return func(yield func(targets) bool) {
-		for c := range slices.Chunk(t.products, syncChunk) {
-			if !yield(targets{products: c}) {
-				return
+		})
+		for _, rec := range recs {
+			v, derr := decode[T](rec)
+			err = firstError(err, derr)
+			if derr == nil && concerns(&v) {
+				found = append(found, rec.ID)
+				delete(left, rec.ID)
 			}
 		}
-		for c := range slices.Chunk(t.applications, syncChunk) {
-			if !yield(targets{applications: c}) {
-				return
-			}
+		if err != nil {
+			yield(nil, err)
+			return false
+		}
+		if len(found) > 0 && !yield(found, nil) {
+			return false
+		}
+		if more = len(recs) == q.Limit; more {
+			q.After = q.Cursor(recs[len(recs)-1])
 		}
 	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(left)), syncChunk) {
+		if err := ctx.Err(); err != nil {
+			yield(nil, err)
+			return false
+		}
+		if !yield(ids, nil) {
+			return false
+		}
+	}
+	return true
 }
 
-// Plan says what [Service.Sync] with All would do in Entra, without a write.
-// For managers only.
+// reconcilePending reconciles everything that is pending.
+func (s *Service) reconcilePending(ctx context.Context) error {
+	var errs []error
+	for objects, err := range s.todo(ctx, false, Objects{}) {
+		if err == nil {
+			_, err = s.apply(ctx, objects, nil, nil)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Plan returns what [Service.Sync] with All would do in Entra, and the unknown
+// objects, without a write. For managers only.
 func (s *Service) Plan(ctx context.Context, by Actor) (Plan, error) {
+	return s.compare(ctx, by, Provisioner.Plan)
+}
+
+// Drift returns the part of [Service.Plan] that others caused: the steps for objects
+// that were in sync before, credentials that are missing in Entra, and unknown
+// objects. For managers only.
+func (s *Service) Drift(ctx context.Context, by Actor) (Plan, error) {
+	return s.compare(ctx, by, Provisioner.Drift)
+}
+
+func (s *Service) compare(ctx context.Context, by Actor, with func(Provisioner, context.Context, Objects, DesiredState) (Plan, error)) (Plan, error) {
 	plan := Plan{Failed: map[string]error{}}
-	todo, err := s.todo(ctx, by, true)
-	if err != nil || todo.empty() {
+	if err := s.view(ctx, by, (*look).onlyManager); err != nil {
 		return plan, err
 	}
-	if s.entra == nil {
-		return plan, errNoEntra()
+	missing := map[string]bool{} // products without an application in Entra
+	var granted []string         // the products of missing that the next applications are granted
+	var failed error
+	some := func(objects Objects, err error) bool {
+		if err == nil && s.entra == nil {
+			err = errNoEntra()
+		}
+		if err != nil {
+			failed = err
+			return false
+		}
+		// They are planned again with the applications, which need their roles.
+		objects.Products = slices.Concat(objects.Products, granted)
+		again := granted
+		granted = nil
+		part, err := with(s.entra, ctx, objects, desiredState{s})
+		if err != nil {
+			failed = &ProvisionError{Object: "plan", Err: err}
+			return false
+		}
+		plan.Steps = append(plan.Steps, slices.DeleteFunc(part.Steps, func(step Step) bool {
+			return slices.ContainsFunc(again, func(id string) bool { return step.Object == productObject(id) })
+		})...)
+		maps.Copy(plan.Failed, part.Failed)
+		return true
 	}
-	var want Wanted
-	err = s.store.View(ctx, func(r Reader) (err error) {
-		want, err = s.wantedOf(&look{Reader: r}, todo)
-		return err
-	})
-	if err != nil {
-		return plan, err
+	products := func(ids []string, err error) bool { return some(Objects{Products: ids}, err) }
+	_ = yieldTodo(ctx, s, Query{}, nil, func(p *Product) bool {
+		if p.Access.Token && p.Entra.ObjectID == "" {
+			missing[p.ID] = true
+		}
+		return p.Access.Token
+	}, products) &&
+		yieldTodo(ctx, s, Query{}, nil, func(a *ClientApplication) bool {
+			for _, id := range a.Grants.Products() {
+				if missing[id] {
+					granted = addID(granted, id)
+				}
+			}
+			return true
+		}, func(ids []string, err error) bool { return some(Objects{Applications: ids}, err) }) &&
+		yieldTodo(ctx, s, Query{}, nil, func(p *Product) bool { return !p.Access.Token && inEntra(p) }, products)
+	if failed == nil && s.entra != nil {
+		s.addUnknown(ctx, &plan)
 	}
-	if plan, err = s.entra.Plan(ctx, want); err != nil {
-		err = &ProvisionError{Object: "plan", Err: err}
-	}
-	return plan, err
+	return plan, failed
 }
 
-func (s *Service) wantedOf(l *look, t targets) (Wanted, error) {
-	var want Wanted
-	for _, id := range t.products {
-		p, err := find[Product](l, id)
-		if err != nil {
-			return want, err
-		}
-		want.Products = append(want.Products, s.wantedProduct(&p))
-	}
-	for _, id := range t.applications {
-		a, err := find[ClientApplication](l, id)
-		if err != nil {
-			return want, err
-		}
-		wa, err := s.wantedApplication(l, &a)
-		if err != nil {
-			return want, err
-		}
-		want.Applications = append(want.Applications, wa)
-	}
-	return want, nil
-}
-
-// Review reads back from Entra what stands there for products and applications:
-// names, app roles, API permissions, credentials. For managers only.
+// Review reads from Entra what exists for products and applications: names, app
+// roles, API permissions, credentials. For managers only.
 func (s *Service) Review(ctx context.Context, by Actor, productIDs, applicationIDs []string) (Review, error) {
 	err := s.view(ctx, by, func(l *look) error {
 		if err := l.onlyManager(); err != nil {
@@ -192,8 +258,8 @@ func (s *Service) Review(ctx context.Context, by Actor, productIDs, applicationI
 	return found, err
 }
 
-// Preflight checks what the identity that works on Entra can do, and says what
-// is missing and who may give it. For managers only.
+// Preflight checks what the Provisioner's identity can do in Entra. It names missing
+// rights and who can grant them. For managers only.
 func (s *Service) Preflight(ctx context.Context, by Actor) (Preflight, error) {
 	if err := s.view(ctx, by, (*look).onlyManager); err != nil {
 		return Preflight{}, err
@@ -208,13 +274,13 @@ func (s *Service) Preflight(ctx context.Context, by Actor) (Preflight, error) {
 	return found, err
 }
 
-// expire marks the subscriptions whose time is over. Gates compare the time
-// themselves and do not wait for this.
+// expire marks the subscriptions that have expired. Gates compare the time themselves
+// and do not wait for expire.
 func (s *Service) expire(ctx context.Context, by Actor, report *SyncReport) error {
 	var over []string
 	err := s.view(ctx, by, func(l *look) error {
 		over = nil
-		for v, err := range each[Subscription](l, Query{Index: byExpiry, Value: indexSet}) {
+		for v, err := range each[Subscription](l, dueBy(byExpiry, s.clock())) {
 			if err != nil {
 				return err
 			}
@@ -243,15 +309,14 @@ func (s *Service) expire(ctx context.Context, by Actor, report *SyncReport) erro
 	return ignoreNotFound(err)
 }
 
-// tidyCredentials removes the credentials that are to go: those replaced whose
-// overlap is over, those handed over that nobody received, and what a call that
-// died left in the making.
+// tidyCredentials removes the credentials whose overlap is over and the one-time
+// secrets that nobody received.
 func (s *Service) tidyCredentials(ctx context.Context, by Actor, report *SyncReport) error {
-	errs := []error{s.lapseHandovers(ctx, by), s.abandon(ctx, by)}
+	errs := []error{s.lapseOneTimeSecrets(ctx, by)}
 	var over []Credential
 	err := s.view(ctx, by, func(l *look) error {
 		over = nil
-		for c, err := range each[Credential](l, Query{Index: byRemoval, Value: indexSet}) {
+		for c, err := range each[Credential](l, dueBy(byRemoval, s.clock())) {
 			if err != nil {
 				return err
 			}
@@ -272,110 +337,40 @@ func (s *Service) tidyCredentials(ctx context.Context, by Actor, report *SyncRep
 	return errors.Join(errs...)
 }
 
-// lapseHandovers ends the hand-overs that nobody received in time; their
-// secrets are then due for removal.
-func (s *Service) lapseHandovers(ctx context.Context, by Actor) error {
-	return s.update(ctx, by, func(e *edit) error {
-		return eachRecord(e, KindHandover, func(rec Record) error {
-			var box sealedSecret
-			if err := json.Unmarshal(rec.Body, &box); err != nil {
-				return err
-			}
-			if e.now.Before(box.Expires) {
-				return nil
-			}
-			c, err := find[Credential](e, box.ID)
-			if ignoreNotFound(err) != nil {
-				return err
-			}
-			if err == nil {
-				c.RemoveAfter = e.now
-				err = write(e, &c)
-			}
-			return firstError(ignoreNotFound(err), e.forgetHandover(box.ID), e.audit("secret.lapse", KindApplication, box.ApplicationID, map[string]string{"credential": box.ID}))
-		})
-	})
-}
-
-// abandon removes from Entra what calls that died left in the making.
-func (s *Service) abandon(ctx context.Context, by Actor) error {
-	var left []operation
-	err := s.view(ctx, by, func(l *look) error {
-		left = nil
-		return eachRecord(l, kindOperation, func(rec Record) error {
-			var op operation
-			if err := json.Unmarshal(rec.Body, &op); err != nil {
-				return err
-			}
-			if !inForce(op.Process, op.Until, s.clock()) {
-				left = append(left, op)
-			}
-			return nil
-		})
-	})
-	errs := []error{err}
-	for _, op := range left {
-		errs = append(errs, s.abandonOne(ctx, by, op.ApplicationID))
-	}
-	return errors.Join(errs...)
-}
-
-// errAbandoned keeps a secret from being delivered: the Provisioner then
-// removes it again.
-var errAbandoned = errors.New("the secret is no longer wanted")
-
-func (s *Service) abandonOne(ctx context.Context, by Actor, applicationID string) error {
-	op, err := s.claim(ctx, by, applicationID, false)
-	if err != nil {
-		return ignoreNotFound(err)
-	}
-	err = s.claimed(ctx, op.Until, op.prolong, func(ctx context.Context) error {
-		c, err := s.entra.AddCredential(ctx, applicationID, CredentialRequest{
-			OperationID: op.ID, Kind: SecretCredential, Name: "abandoned", Lifetime: minLifetime,
-			Deliver: func(context.Context, Credential, Secret) error { return errAbandoned },
-		})
-		if err == nil { // it was delivered to the call that died
-			err = s.removeUndelivered(ctx, op, c)
-		}
+// lapseOneTimeSecrets ends the one-time secrets that nobody received in time. Their
+// credentials are then due for removal.
+func (s *Service) lapseOneTimeSecrets(ctx context.Context, by Actor) error {
+	var lapsed []Record
+	err := s.store.View(ctx, func(r Reader) (err error) {
+		q := dueBy(byExpiry, s.clock())
+		q.Kind = KindOneTimeSecret
+		lapsed, err = r.List(q)
 		return err
 	})
-	if errors.Is(err, errClaimLost) {
-		return nil // whoever has it now, or the next Sync, goes on with it
+	if err != nil || len(lapsed) == 0 {
+		return err
 	}
-	if err != nil && !errors.Is(err, errAbandoned) {
-		s.release(ctx, by, op)
-		return credentialError(applicationID, err)
-	}
-	after, cancel := afterwards(ctx)
-	defer cancel()
-	err = s.transact(after, by, func(e *edit) error {
-		if has, err := e.has(op); err != nil || !has { // another call goes on with it
+	for _, rec := range lapsed {
+		if err := s.update(ctx, by, func(e *edit) error { return e.lapse(rec.ID) }); err != nil {
 			return err
 		}
-		return firstError(e.w.Delete(kindOperation, applicationID), e.forgetHandover(op.ID))
-	})
-	if err != nil {
-		s.release(ctx, by, op)
 	}
-	return err
+	return nil
 }
 
-// eachRecord calls fn for every record of a kind; fn may remove it.
-func eachRecord(r Reader, kind Kind, fn func(Record) error) error {
-	q := Query{Kind: kind, Limit: MaxPage}
-	for {
-		recs, err := r.List(q)
-		if err != nil {
-			return err
-		}
-		for _, rec := range recs {
-			if err := fn(rec); err != nil {
-				return fmt.Errorf("%s %s: %w", kind, rec.ID, err)
-			}
-		}
-		if len(recs) < MaxPage {
-			return nil
-		}
-		q.After = recs[len(recs)-1].ID
+// lapse ends a one-time secret unless somebody has received it meanwhile.
+func (e *edit) lapse(id string) error {
+	box, err := e.waitingSecret(id)
+	if err != nil || e.now.Before(box.Expires) {
+		return ignoreNotFound(err)
 	}
+	c, err := find[Credential](e, box.ID)
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	if err == nil {
+		c.RemoveAfter = e.now
+		err = write(e, &c)
+	}
+	return firstError(ignoreNotFound(err), e.forgetOneTimeSecret(box.ID), e.audit("secret.lapse", KindApplication, box.ApplicationID, map[string]string{"credential": box.ID}))
 }

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Lengths in characters, those of API Management where it has them.
+// Lengths in characters, as in API Management if it has a limit.
 const (
 	maxID          = 80
 	maxName        = 300
@@ -20,7 +20,8 @@ const (
 	maxList        = 999 // a page of the store holds one more
 )
 
-// checkText refuses what is not readable text of min to max characters.
+// checkText refuses a text that is not readable or does not have min to max
+// characters.
 func checkText(field, v string, minimum, maximum int) error {
 	if !utf8.ValidString(v) {
 		return &InvalidError{field, "must be valid UTF-8"}
@@ -31,17 +32,37 @@ func checkText(field, v string, minimum, maximum int) error {
 	if v != strings.TrimSpace(v) {
 		return &InvalidError{field, "must not begin or end with white space"}
 	}
-	for _, r := range v {
-		if unicode.IsControl(r) || isInvisible(r) {
+	var before rune
+	for i, r := range v {
+		joins := isJoiner(r) && isJoined(before) && isJoined(runeAfter(v, i))
+		before = r
+		if unicode.IsControl(r) || isInvisible(r) && !joins {
 			return &InvalidError{field, fmt.Sprintf("must not hold control characters: %q", r)}
 		}
 	}
 	return nil
 }
 
-// isInvisible finds the characters that make a text look like another one:
-// line separators, zero-width marks, letters that show nothing, and those that turn the direction of
-// reading round.
+// isJoiner reports the two invisible characters that are needed: in emoji of several
+// parts, and in scripts whose letters join.
+func isJoiner(r rune) bool { return r == 0x200c || r == 0x200d }
+
+// isJoined reports whether a joiner next to the character has a visible effect.
+// Between ASCII characters it has none, and would only make two names look equal.
+func isJoined(r rune) bool {
+	return r > unicode.MaxASCII && r != utf8.RuneError && unicode.In(r, unicode.L, unicode.M, unicode.S)
+}
+
+// runeAfter returns the character that follows the one at i.
+func runeAfter(v string, i int) rune {
+	_, size := utf8.DecodeRuneInString(v[i:])
+	r, _ := utf8.DecodeRuneInString(v[i+size:])
+	return r
+}
+
+// isInvisible reports characters that make a text look like another one: line
+// separators, zero-width marks, invisible letters, and marks that change the reading
+// direction.
 func isInvisible(r rune) bool {
 	switch {
 	case r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x206f, r == 0xfeff, r == 0x061c:
@@ -74,7 +95,7 @@ func checkID(field, id string) error {
 	return nil
 }
 
-// idOr is the ID asked for, or else one made by fallback.
+// idOr returns the requested ID, or one made by fallback.
 func idOr(id string, fallback func() string) (string, error) {
 	if id == "" {
 		return fallback(), nil
@@ -82,10 +103,10 @@ func idOr(id string, fallback func() string) (string, error) {
 	return id, checkID("id", id)
 }
 
-// newID draws an ID: 26 characters with 130 bits of randomness.
+// newID generates an ID: 26 characters with 130 bits of randomness.
 func newID() string { return strings.ToLower(rand.Text()) }
 
-// slug makes an ID that reads like a name.
+// slug derives a readable ID from a name.
 func slug(name string) string {
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
 		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9')
@@ -114,8 +135,8 @@ func checkEmail(email string) error {
 	return nil
 }
 
-// checkPath takes whole, clean, unescaped segments only, so that a path means
-// the same to every router.
+// checkPath refuses a path that is not made of whole, clean, unescaped segments,
+// because routers could read it differently.
 func checkPath(path string) error {
 	if err := checkText("path", path, 1, maxPath); err != nil {
 		return err
@@ -156,7 +177,7 @@ func checkServiceURL(raw string) error {
 	return nil
 }
 
-// checkGUID takes an identifier of Entra and gives it in lower case.
+// checkGUID checks an identifier of Entra and returns it in lower case.
 func checkGUID(field, v string) (string, error) {
 	bad := &InvalidError{field, "must be a GUID such as 00001111-aaaa-2222-bbbb-3333cccc4444"}
 	if len(v) != 36 {
@@ -173,7 +194,23 @@ func checkGUID(field, v string) (string, error) {
 	return v, nil
 }
 
-// checkIDs takes a list of IDs of which each is named once.
+// checkServicePrincipal checks the reference to an existing service principal.
+func checkServicePrincipal(p ServicePrincipal, adopt string) (ServicePrincipal, error) {
+	if p == (ServicePrincipal{}) {
+		return p, nil
+	}
+	var err, err2, err3 error
+	p.ObjectID, err = checkGUID("servicePrincipal.objectId", p.ObjectID)
+	if p.ClientID != "" {
+		p.ClientID, err2 = checkGUID("servicePrincipal.clientId", p.ClientID)
+	}
+	if adopt != "" {
+		err3 = &InvalidError{"servicePrincipal", "cannot be combined with adopt: an application is adopted by its client ID, an existing service principal keeps its own"}
+	}
+	return p, allErrors(err, err2, err3)
+}
+
+// checkIDs refuses a list that names an ID twice or that has too few or too many.
 func checkIDs(field string, ids []string, minimum, maximum int) error {
 	if len(ids) < minimum || len(ids) > maximum {
 		return &InvalidError{field, fmt.Sprintf("must name %d to %d, names %d", minimum, maximum, len(ids))}
@@ -200,7 +237,7 @@ func change[T comparable](dst *T, v *T) bool {
 	return true
 }
 
-// firstError is the first error of a list of checks.
+// firstError returns the first error of a list of checks.
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 // done: neither the store nor Entra is touched.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	long := func(n int) string { return strings.Repeat("x", n) }
 	type bad struct {
 		field string
@@ -52,6 +52,7 @@ func TestBadInput(t *testing.T) {
 		"user bad email":       {"email", user(appaccess.UserRequest{Name: "n", Email: "nobody"})},
 		"api taken name":       {"name", api(appaccess.APIRequest{ID: "x", Name: "ORDERS", Path: "/x"})},
 		"api taken path":       {"path", api(appaccess.APIRequest{Name: "x", Path: "/orders"})},
+		"api path, other case": {"path", api(appaccess.APIRequest{Name: "x", Path: "/ORDERS"})},
 		"api relative path":    {"path", api(appaccess.APIRequest{Name: "x", Path: "x"})},
 		"api trailing slash":   {"path", api(appaccess.APIRequest{Name: "x", Path: "/x/"})},
 		"api traversal":        {"path", api(appaccess.APIRequest{Name: "x", Path: "/x/../y"})},
@@ -67,22 +68,26 @@ func TestBadInput(t *testing.T) {
 		"product adopt":       {"adopt", product(appaccess.ProductRequest{Name: "x", Adopt: "no-guid", Access: appaccess.Access{Token: true}})},
 		"product adopt, open": {"adopt", product(appaccess.ProductRequest{Name: "x", Adopt: tenantID})},
 
-		"application no owner":      {"ownerId", app(appaccess.ApplicationRequest{Name: "x", Products: []string{"gold"}})},
-		"application unknown owner": {"ownerId", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "nobody", Products: []string{"gold"}})},
-		"application no product":    {"products", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "ada"})},
-		"application unknown":       {"products", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "ada", Products: []string{"nothing"}})},
-		"application taken name":    {"name", app(appaccess.ApplicationRequest{Name: "BILLING", OwnerID: "ada", Products: []string{"gold"}})},
-		"application taken ID":      {"id", app(appaccess.ApplicationRequest{ID: "billing", Name: "x", OwnerID: "ada", Products: []string{"gold"}})},
-		"application 51 products":   {"products", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "ada", Products: make([]string, 51)})},
+		"application no owner":      {"ownerId", app(appaccess.ApplicationRequest{Name: "x", Grants: appaccess.GrantsOfAll("gold")})},
+		"application unknown owner": {"ownerId", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "nobody", Grants: appaccess.GrantsOfAll("gold")})},
+		"application no product":    {"grants", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "ada"})},
+		"application unknown":       {"grants", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "ada", Grants: appaccess.GrantsOfAll("nothing")})},
+		"application taken name":    {"name", app(appaccess.ApplicationRequest{Name: "BILLING", OwnerID: "ada", Grants: appaccess.GrantsOfAll("gold")})},
+		"application taken ID":      {"id", app(appaccess.ApplicationRequest{ID: "billing", Name: "x", OwnerID: "ada", Grants: appaccess.GrantsOfAll("gold")})},
+		"application 51 products":   {"grants", app(appaccess.ApplicationRequest{Name: "x", OwnerID: "ada", Grants: make(appaccess.Grants, 51)})},
 
 		"subscription scope":         {"scope", sub(appaccess.SubscriptionRequest{Name: "x", Scope: "/"})},
 		"subscription unknown":       {"scope", sub(appaccess.SubscriptionRequest{Name: "x", Scope: appaccess.ProductScope("nothing")})},
 		"subscription unknown owner": {"ownerId", sub(appaccess.SubscriptionRequest{Name: "x", Scope: appaccess.AllAPIs, OwnerID: "nobody"})},
 		"subscription expired":       {"expires", sub(appaccess.SubscriptionRequest{Name: "x", Scope: appaccess.AllAPIs, Expires: h.clock.Now()})},
 
-		"grant of nothing":  {"products", func() error { return errOf(h.GrantProducts(ctx, boss, "billing", nil)) }},
-		"grant of unknown":  {"products", func() error { return errOf(h.GrantProducts(ctx, boss, "billing", []string{"gold", "nothing"})) }},
-		"grant to unknown":  {"applications", func() error { return h.GrantApplications(ctx, boss, "gold", []string{"billing", "nothing"}) }},
+		"grant of nothing": {"grants", func() error { return errOf(h.GrantProducts(ctx, boss, "billing", nil)) }},
+		"grant of unknown": {"grants", func() error {
+			return errOf(h.GrantProducts(ctx, boss, "billing", appaccess.GrantsOfAll("gold", "nothing")))
+		}},
+		"grant to unknown": {"applications", func() error {
+			return h.GrantApplications(ctx, boss, appaccess.GrantsOfAll("gold")[0], []string{"billing", "nothing"})
+		}},
 		"assign of unknown": {"apis", func() error { return errOf(h.AssignAPIs(ctx, boss, "gold", []string{"echo-api", "nothing"})) }},
 		"account":           {"tenantId", func() error { return errOf(h.BindUser(ctx, boss, "ada", "x", "y")) }},
 	} {
@@ -109,7 +114,7 @@ func TestBadInput(t *testing.T) {
 
 func TestUnknownObjects(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	for _, id := range []string{"nothing", "", "../x", "a b", strings.Repeat("x", 10_000), "\xff", "'; DROP TABLE"} {
 		for name, err := range map[string]error{
 			"Product":            errOf(h.Product(ctx, boss, id)),
@@ -136,18 +141,19 @@ func TestUnknownObjects(t *testing.T) {
 
 func TestSubscriptionStates(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
+	h.opens("starter")
 	made, err := h.CreateSubscription(ctx, ada, appaccess.SubscriptionRequest{Name: "Mine", Scope: appaccess.ProductScope("starter")})
 	require.NoError(t, err)
 	id := made.Subscription.ID
-	assert.Equal(t, appaccess.SubscriptionSubmitted, made.Subscription.State)
+	assert.Equal(t, appaccess.SubscriptionActive, made.Subscription.State)
 	assert.Equal(t, "ada", made.Subscription.OwnerID)
 	steps := []struct {
 		by    appaccess.Actor
 		state appaccess.SubscriptionState
 		ok    bool
 	}{
-		{boss, appaccess.SubscriptionSuspended, false}, {boss, appaccess.SubscriptionActive, true}, {boss, appaccess.SubscriptionActive, true},
+		{boss, appaccess.SubscriptionActive, true},
 		{boss, appaccess.SubscriptionSubmitted, false}, {boss, appaccess.SubscriptionRejected, false}, {boss, appaccess.SubscriptionSuspended, true},
 		{boss, appaccess.SubscriptionActive, true}, {boss, "nonsense", false}, {ada, appaccess.SubscriptionCancelled, true},
 		{boss, appaccess.SubscriptionActive, false},
@@ -170,7 +176,7 @@ func TestSubscriptionStates(t *testing.T) {
 	assertInvalid(t, err, "scope")
 	_, err = h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "Late", Scope: appaccess.ProductScope("starter")})
 	assertConflict(t, err, "scope")
-	mine, err := h.Subscriptions(ctx, ada, appaccess.SubscriptionFilter{State: appaccess.SubscriptionCancelled})
+	mine, err := h.Subscriptions(ctx, ada, appaccess.SubscriptionFilter{Filter: appaccess.Filter{State: string(appaccess.SubscriptionCancelled)}})
 	require.NoError(t, err)
 	require.Len(t, mine.Items, 1)
 	theirs, err := h.Subscriptions(ctx, eve, appaccess.SubscriptionFilter{})
@@ -185,7 +191,7 @@ func asEither(err error, invalid **appaccess.InvalidError, conflict **appaccess.
 // The bounds of a page are what the documentation says.
 func TestPageLimits(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	for limit, ok := range map[int]bool{-1: false, 0: true, 1: true, 999: true, 1000: false} {
 		for name, err := range map[string]error{
 			"users": errOf(h.Users(ctx, boss, appaccess.Filter{Limit: limit})),
@@ -201,16 +207,16 @@ func TestPageLimits(t *testing.T) {
 	}
 }
 
-// A well-formed ID that nobody has is told apart from one that cannot be one,
-// with the kind of what is not there.
+// The error for a well-formed ID that no object has names the kind of the missing
+// object; a text that cannot be an ID gets another error.
 func TestUnknownReferencesAreNamed(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	sub := func(owner string, scope appaccess.Scope) error {
 		return errOf(h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "S", OwnerID: owner, Scope: scope}))
 	}
 	app := func(owner, product string) error {
-		return errOf(h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "A", OwnerID: owner, Products: []string{product}}))
+		return errOf(h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "A", OwnerID: owner, Grants: appaccess.GrantsOfAll(product)}))
 	}
 	for want, err := range map[string]error{
 		`ownerId: there is no user "nobody"`:                        app("nobody", "starter"),
@@ -218,9 +224,9 @@ func TestUnknownReferencesAreNamed(t *testing.T) {
 		`ownerId: must have 1 to 80 characters`:                     sub("No Body", appaccess.AllAPIs),
 		`scope: there is no product "nothing"`:                      sub("", appaccess.ProductScope("nothing")),
 		`scope: there is no API "nothing"`:                          sub("", appaccess.APIScope("nothing")),
-		`products: there is no product "nothing"`:                   app("ada", "nothing"),
+		`grants: there is no product "nothing"`:                     app("ada", "nothing"),
 		`apis: there is no API "nothing"`:                           errOf(h.AssignAPIs(ctx, boss, "starter", []string{"nothing"})),
-		`applications: there is no client application "nothing"`:    h.GrantApplications(ctx, boss, "starter", []string{"nothing"}),
+		`applications: there is no client application "nothing"`:    h.GrantApplications(ctx, boss, appaccess.GrantsOfAll("starter")[0], []string{"nothing"}),
 		`application new.ownerId: there is no user "nobody"`:        errOf(h.Import(ctx, boss, parse(t, `{"version": 1, "applications": [{"id": "new", "name": "New", "ownerId": "nobody"}]}`), appaccess.ImportRequest{})),
 		`subscription new.scope: there is no API "nothing"`:         errOf(h.Import(ctx, boss, parse(t, `{"version": 1, "subscriptions": [{"id": "new", "name": "New", "scope": "/apis/nothing", "state": "active"}]}`), appaccess.ImportRequest{})),
 		`subscription other.scope: there is no product "something"`: errOf(h.Import(ctx, boss, parse(t, `{"version": 1, "subscriptions": [{"id": "other", "name": "New", "scope": "/products/something", "state": "active"}]}`), appaccess.ImportRequest{})),

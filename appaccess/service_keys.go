@@ -11,16 +11,15 @@ import (
 // KeySlot names one of the two keys of a subscription.
 type KeySlot string
 
-// The keys of a subscription. With two of them callers move to a new one
-// without a gap.
+// The keys of a subscription. With two keys, callers can change to a new key without
+// an interruption.
 const (
 	PrimaryKey   KeySlot = "primary"
 	SecondaryKey KeySlot = "secondary"
 )
 
-// RegenerateKey replaces one of the two keys, made here or brought, by a new one
-// and returns it, this once. The old one is refused by every gate at once. For
-// the owner and managers.
+// RegenerateKey replaces one of the two keys by a new one and returns it, only this
+// once. Every gate refuses the old key at once. For the owner and managers.
 func (s *Service) RegenerateKey(ctx context.Context, by Actor, id string, slot KeySlot) (Secret, error) {
 	if slot != PrimaryKey && slot != SecondaryKey {
 		return Secret{}, &InvalidError{"key", `must be "primary" or "secondary"`}
@@ -28,35 +27,35 @@ func (s *Service) RegenerateKey(ctx context.Context, by Actor, id string, slot K
 	key, sum := NewKey()
 	_, err := s.editSubscription(ctx, by, id, "subscription.regenerate", func(_ *edit, v *Subscription) (bool, error) {
 		if slot == PrimaryKey {
-			v.PrimarySum = sum
+			v.PrimaryHash = sum
 		} else {
-			v.SecondarySum = sum
+			v.SecondaryHash = sum
 		}
 		return true, nil
 	}, "key", string(slot))
 	return orZero(key, err)
 }
 
-// brought are the keys of a new subscription that callers have already.
+// brought are the keys that a new subscription brings.
 type brought []broughtKey
 
 type broughtKey struct {
 	slot KeySlot
-	sum  KeySum
+	sum  KeyHash
 }
 
-func (b broughtKey) field() string { return string(b.slot) + "Sum" }
+func (b broughtKey) field() string { return string(b.slot) + "Hash" }
 
-func broughtKeys(primary, secondary KeySum) brought {
+func broughtKeys(primary, secondary KeyHash) brought {
 	keys := brought{{PrimaryKey, primary}, {SecondaryKey, secondary}}
-	return slices.DeleteFunc(keys, func(b broughtKey) bool { return b.sum == KeySum{} })
+	return slices.DeleteFunc(keys, func(b broughtKey) bool { return b.sum == KeyHash{} })
 }
 
-// check refuses what can be seen to be wrong of a key by its sum.
+// check refuses a hash that cannot be a key's.
 func (keys brought) check() error {
 	for _, b := range keys {
-		if b.sum == SumKey("") {
-			return &InvalidError{b.field(), "must be the SHA-256 of a key: this is that of no text at all"}
+		if b.sum == HashKey("") {
+			return &InvalidError{b.field(), "must be the SHA-256 of a key: this is the hash of an empty text"}
 		}
 	}
 	if len(keys) == 2 && keys[0].sum == keys[1].sum {
@@ -65,8 +64,8 @@ func (keys brought) check() error {
 	return nil
 }
 
-// mayBring refuses keys that are not the actor's to choose, and those that other
-// subscriptions have, also ones that have ended.
+// mayBring refuses keys if the actor must not choose keys, and keys that another
+// subscription has, whatever its state.
 func (e *edit) mayBring(keys brought) error {
 	if len(keys) == 0 {
 		return nil
@@ -77,7 +76,7 @@ func (e *edit) mayBring(keys brought) error {
 	for _, b := range keys {
 		switch other, err := getBy[Subscription](e, byKey, b.sum.String()); {
 		case err == nil:
-			return &ConflictError{Field: b.field(), Reason: "another subscription has this key, here or in the same document: a key is that of one", Objects: []string{other.ID}}
+			return &ConflictError{Field: b.field(), Reason: "another subscription has this key, in the store or in the same document: a key must belong to one subscription", Objects: []string{other.ID}}
 		case !errors.Is(err, ErrNotFound):
 			return err
 		}
@@ -85,7 +84,7 @@ func (e *edit) mayBring(keys brought) error {
 	return nil
 }
 
-// audit is what the trail says of them.
+// audit returns what the audit trail contains of the brought keys.
 func (keys brought) audit() []string {
 	if len(keys) == 0 {
 		return nil
@@ -97,14 +96,14 @@ func (keys brought) audit() []string {
 	return []string{"broughtKeys", strings.Join(slots, " ")}
 }
 
-// issue makes the keys that a new subscription does not bring.
+// issue generates the keys that a new subscription does not bring.
 func issue(v *Subscription) IssuedSubscription {
 	var made IssuedSubscription
-	if v.PrimarySum == (KeySum{}) {
-		made.Primary, v.PrimarySum = NewKey()
+	if v.PrimaryHash == (KeyHash{}) {
+		made.Primary, v.PrimaryHash = NewKey()
 	}
-	if v.SecondarySum == (KeySum{}) {
-		made.Secondary, v.SecondarySum = NewKey()
+	if v.SecondaryHash == (KeyHash{}) {
+		made.Secondary, v.SecondaryHash = NewKey()
 	}
 	return made
 }

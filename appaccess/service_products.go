@@ -1,6 +1,7 @@
 package appaccess
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,21 +10,31 @@ import (
 
 // ProductRequest describes a new product.
 type ProductRequest struct {
-	ID          string   // empty: made from the name
-	Name        string   // 1 to 300 characters, unique; fewer with token access, see [DefaultNaming]
-	Description string   // at most 1,000 characters
-	Access      Access   // what it accepts from the start
-	APIs        []string // at most 900 IDs
+	ID          string       // empty: derived from the name
+	Name        string       // 1 to 300 characters, unique; fewer with token access, see [DefaultNaming]
+	Description string       // at most 1,000 characters
+	Access      Access       // accepted credentials
+	Permissions []Permission // in addition to [AllPermission], at most 100
+	APIs        []string     // at most 900 IDs
 	Published   bool
-	// Adopt is the client ID of an application in Entra to take over as the
-	// product's own, with token access; empty: one is created.
-	Adopt string
+	// SelfService and PerDeveloper say what developers may do by themselves.
+	SelfService  SelfService
+	PerDeveloper int
+	// Adopt is the client ID of an application in Entra to adopt as the product's
+	// application, with token access. If empty, an application is created.
+	Adopt        string
+	AdoptChanges AdoptChanges
 }
 
 // ProductUpdate changes the fields that are not nil.
-type ProductUpdate struct{ Name, Description *string }
+type ProductUpdate struct {
+	Name, Description *string
+	SelfService       *SelfService
+	PerDeveloper      *int
+	Revision          Revision // refuses the update if the product has another one by now; 0: any
+}
 
-// maxProductAPIs keeps a product's record within the limits of a store.
+// maxProductAPIs keeps a product's record below the limits of a store.
 const maxProductAPIs = 900
 
 // CreateProduct adds a product and, with token access, its application in
@@ -50,7 +61,7 @@ func (s *Service) CreateProduct(ctx context.Context, by Actor, req ProductReques
 	if err != nil {
 		return Product{}, err
 	}
-	return s.followProduct(ctx, by, p)
+	return s.reconcileProduct(ctx, by, p)
 }
 
 func (s *Service) newProduct(req ProductRequest) (Product, error) {
@@ -58,7 +69,9 @@ func (s *Service) newProduct(req ProductRequest) (Product, error) {
 	adopt, err2 := checkAdopt(req.Adopt)
 	p := Product{
 		ID: id, Name: req.Name, Description: req.Description, State: NotPublished,
-		Access: req.Access, APIs: slices.Sorted(slices.Values(req.APIs)), Adopt: adopt,
+		Access: req.Access, APIs: slices.Sorted(slices.Values(req.APIs)), Adopt: adopt, AdoptChanges: req.AdoptChanges,
+		Permissions: slices.Clone(req.Permissions),
+		SelfService: req.SelfService, PerDeveloper: req.PerDeveloper,
 	}
 	if req.Published {
 		p.State = Published
@@ -67,11 +80,11 @@ func (s *Service) newProduct(req ProductRequest) (Product, error) {
 	if adopt != "" && !p.Access.Token {
 		err3 = &InvalidError{"adopt", "needs token access"}
 	}
-	return p, firstError(err, err2, err3, checkProduct(&p))
+	return p, allErrors(err, err2, err3, checkProduct(&p), checkPermissions(p.Permissions))
 }
 
 func checkProduct(p *Product) error {
-	return firstError(checkText("name", p.Name, 1, maxName), checkText("description", p.Description, 0, maxDescription))
+	return allErrors(checkText("name", p.Name, 1, maxName), checkText("description", p.Description, 0, maxDescription), checkSelfService(p.SelfService, p.PerDeveloper))
 }
 
 func checkAdopt(appID string) (string, error) {
@@ -81,15 +94,16 @@ func checkAdopt(appID string) (string, error) {
 	return checkGUID("adopt", appID)
 }
 
-// begun finds the product that the same request stored before, when Entra
-// could not follow: calling again then goes on with it.
+// begun finds the product that the same request stored before, if it is not in sync
+// yet: the same call again then continues.
 func (e *edit) begun(p *Product) (Product, bool, error) {
 	old, err := e.product(p.ID)
 	if err != nil {
 		return Product{}, false, ignoreNotFound(err)
 	}
 	same := old.Sync.Pending && old.Name == p.Name && old.Description == p.Description && old.State == p.State &&
-		old.Access == p.Access && slices.Equal(old.APIs, p.APIs) && old.Adopt == p.Adopt
+		old.Access == p.Access && slices.Equal(old.APIs, p.APIs) && slices.Equal(old.Permissions, p.Permissions) && old.Adopt == p.Adopt && old.AdoptChanges == p.AdoptChanges &&
+		old.SelfService == p.SelfService && old.PerDeveloper == p.PerDeveloper
 	return old, same, nil
 }
 
@@ -102,8 +116,8 @@ func (l *look) knownAPIs(apiIDs []string) error {
 	return nil
 }
 
-// nameable refuses token access for a product whose names Entra cannot carry
-// or another product has.
+// nameable refuses token access for a product if Entra does not accept its names or
+// another product has them.
 func (s *Service) nameable(l *edit, p *Product) error {
 	if !p.Access.Token {
 		return nil
@@ -111,7 +125,7 @@ func (s *Service) nameable(l *edit, p *Product) error {
 	if s.entra == nil {
 		return errNoEntra()
 	}
-	if err := checkEntraNames(s.naming, p.Name); err != nil {
+	if err := checkEntraNames(s.naming, p); err != nil {
 		return err
 	}
 	for other, err := range each[Product](l, Query{}) {
@@ -121,22 +135,27 @@ func (s *Service) nameable(l *edit, p *Product) error {
 		if other.ID != p.ID && hasRole(&other) && s.sameNames(&other, p) {
 			return &ConflictError{
 				Field: "name", Objects: []string{other.ID},
-				Reason: fmt.Sprintf("another product has the role %s in Entra already (spaces and hyphens, and upper and lower case, are one there): choose another name", s.naming.Role(p.Name)),
+				Reason: fmt.Sprintf("another product has the role %s in Entra already (spaces and hyphens, and upper and lower case, are one there): choose another name", s.naming.Role(p.Name, AllPermission)),
 			}
 		}
 	}
 	return nil
 }
 
-// sameNames compares as people and Entra's search do, ignoring case, and with
-// the names that stand in Entra already.
+// sameNames compares names without letter case, as Entra's search does, and uses the
+// names that exist in Entra.
 func (s *Service) sameNames(other, p *Product) bool {
-	return strings.EqualFold(standing(other.Entra.Role, s.naming.Role(other.Name)), s.naming.Role(p.Name)) ||
-		strings.EqualFold(standing(other.Entra.Name, s.naming.ProductApplication(other.Name)), s.naming.ProductApplication(p.Name))
+	roles := s.desiredRoles(p)
+	for _, theirs := range s.desiredRoles(other) {
+		if slices.ContainsFunc(roles, func(r Role) bool { return strings.EqualFold(r.Value, theirs.Value) }) {
+			return true
+		}
+	}
+	return strings.EqualFold(cmp.Or(other.Entra.Name, s.naming.ProductApplication(other.Name)), s.naming.ProductApplication(p.Name))
 }
 
-// hasRole reports whether a product's name stands in Entra, or may.
-func hasRole(p *Product) bool { return p.Access.Token || p.Entra.Role != "" || p.Sync.Pending }
+// hasRole reports whether a product's name exists in Entra, or may exist there.
+func hasRole(p *Product) bool { return p.Access.Token || len(p.Entra.Roles) > 0 || p.Sync.Pending }
 
 func errNoEntra() error {
 	return &ConflictError{Field: "access.token", Reason: "this instance works without Entra: configure a Provisioner to use token access and client applications"}
@@ -144,13 +163,16 @@ func errNoEntra() error {
 
 // Products lists products. A developer gets the published ones.
 func (s *Service) Products(ctx context.Context, by Actor, f Filter) (Page[Product], error) {
-	q, limit, err := f.query()
+	q, limit, err := f.query(KindProduct)
 	if err != nil {
 		return Page[Product]{}, err
 	}
+	if !by.Manager {
+		q.Where = append(q.Where, where(byState, string(Published))...)
+	}
 	var found Page[Product]
 	err = s.view(ctx, by, func(l *look) (err error) {
-		found, err = list(l, q, limit, l.seesProduct, func(p *Product) string { return p.ID })
+		found, err = list(l, q, limit, l.seesProduct)
 		return err
 	})
 	for i := range found.Items {
@@ -159,7 +181,7 @@ func (s *Service) Products(ctx context.Context, by Actor, f Filter) (Page[Produc
 	return found, err
 }
 
-// Product reads one: its application ID, audience, role and scope are in its
+// Product returns a product. Application ID, audience, role and scope are in its
 // Entra field. A developer sees published products.
 func (s *Service) Product(ctx context.Context, by Actor, id string) (Product, error) {
 	var p Product
@@ -178,31 +200,35 @@ func (l *look) seesProduct(p *Product) bool {
 	return !p.Deleted && (l.by.Manager || p.State == Published)
 }
 
-// shownProduct keeps what concerns the manager's work in Entra from others.
+// shownProduct hides from developers what concerns the managers' work in Entra.
 func shownProduct(by Actor, p Product) Product {
 	if !by.Manager {
-		p.Sync.Error, p.Adopt = "", ""
+		p.Sync.Error, p.Adopt, p.AdoptChanges = "", "", AdoptChanges{}
 	}
 	return p
 }
 
-// UpdateProduct changes a product's name or description. A name that has a
-// role cannot change: tokens carry it, so a rename would cut callers off. For
-// managers only.
+// UpdateProduct changes a product's name or description. The name of a product with a
+// role cannot change: tokens carry it, so callers would be refused. For managers
+// only.
 func (s *Service) UpdateProduct(ctx context.Context, by Actor, id string, up ProductUpdate) (Product, error) {
 	p, err := s.editProduct(ctx, by, id, "product.update", func(e *edit, p *Product) (bool, error) {
+		if err := e.expect(KindProduct, id, up.Revision); err != nil {
+			return false, err
+		}
 		if up.Name != nil && *up.Name != p.Name && hasRole(p) {
 			return false, &ConflictError{Field: "name", Reason: "the product has a role in Entra that carries its name: renaming it would cut its callers off", Objects: []string{id}}
 		}
 		named, described := change(&p.Name, up.Name), change(&p.Description, up.Description)
-		// The description stands in Entra, too.
+		self, limit := change(&p.SelfService, up.SelfService), change(&p.PerDeveloper, up.PerDeveloper)
+		// The description is in Entra, too.
 		p.Sync.Pending = p.Sync.Pending || described && p.Access.Token
-		return named || described, checkProduct(p)
+		return named || described || self || limit, checkProduct(p)
 	})
 	if err != nil {
 		return Product{}, err
 	}
-	return s.followProduct(ctx, by, p)
+	return s.reconcileProduct(ctx, by, p)
 }
 
 // PublishProduct lets developers see the product. For managers only.
@@ -210,25 +236,24 @@ func (s *Service) PublishProduct(ctx context.Context, by Actor, id string) (Prod
 	return s.setProduct(ctx, by, id, "product.publish", func(p *Product) { p.State = Published })
 }
 
-// UnpublishProduct hides the product and stops new grants and subscriptions.
-// Existing access goes on: to end it use [Service.SuspendProduct]. For managers
-// only.
+// UnpublishProduct hides the product and stops new grants and subscriptions. Existing
+// access continues; to stop it, use [Service.SuspendProduct]. For managers only.
 func (s *Service) UnpublishProduct(ctx context.Context, by Actor, id string) (Product, error) {
 	return s.setProduct(ctx, by, id, "product.unpublish", func(p *Product) { p.State = NotPublished })
 }
 
-// SuspendProduct ends the product's traffic at once. Grants and subscriptions
-// stay for when it is resumed. For managers only.
+// SuspendProduct makes gates refuse all requests for the product at once. Grants and
+// subscriptions stay for when it is resumed. For managers only.
 func (s *Service) SuspendProduct(ctx context.Context, by Actor, id string) (Product, error) {
 	return s.setProduct(ctx, by, id, "product.suspend", func(p *Product) { p.Suspended = true })
 }
 
-// ResumeProduct takes a suspension back. For managers only.
+// ResumeProduct ends a suspension. For managers only.
 func (s *Service) ResumeProduct(ctx context.Context, by Actor, id string) (Product, error) {
 	return s.setProduct(ctx, by, id, "product.resume", func(p *Product) { p.Suspended = false })
 }
 
-// setProduct changes a state, which does not concern Entra.
+// setProduct changes a state that does not concern Entra.
 func (s *Service) setProduct(ctx context.Context, by Actor, id, action string, set func(*Product)) (Product, error) {
 	return s.editProduct(ctx, by, id, action, func(_ *edit, p *Product) (bool, error) {
 		state, suspended := p.State, p.Suspended
@@ -237,8 +262,7 @@ func (s *Service) setProduct(ctx context.Context, by Actor, id, action string, s
 	})
 }
 
-// AssignAPIs puts APIs into the product; those that are there already stay. For
-// managers only.
+// AssignAPIs adds APIs to the product; present ones stay. For managers only.
 func (s *Service) AssignAPIs(ctx context.Context, by Actor, id string, apiIDs []string) (Product, error) {
 	if err := checkIDs("apis", apiIDs, 1, maxProductAPIs); err != nil {
 		return Product{}, err
@@ -257,8 +281,8 @@ func (s *Service) AssignAPIs(ctx context.Context, by Actor, id string, apiIDs []
 	}, "apis", strings.Join(apiIDs, " "))
 }
 
-// UnassignAPIs takes APIs out of the product; their traffic through it ends at
-// once. For managers only.
+// UnassignAPIs removes APIs from the product. Gates refuse the product's callers for
+// these APIs at once. For managers only.
 func (s *Service) UnassignAPIs(ctx context.Context, by Actor, id string, apiIDs []string) (Product, error) {
 	if err := checkIDs("apis", apiIDs, 1, maxProductAPIs); err != nil {
 		return Product{}, err
@@ -302,35 +326,35 @@ func pairs(list []string) map[string]string {
 // Readiness says whether developers can use a product.
 type Readiness struct {
 	Ready bool `json:"ready"`
-	// Lacks names what is missing, each with what to do about it.
-	Lacks []string `json:"lacks,omitempty"`
+	// Missing lists what is missing, each with the action that adds it.
+	Missing []string `json:"missing,omitempty"`
 }
 
-// Readiness says whether developers can use a product, and what lacks: it must
-// be published, hold at least one API, not be suspended and, with token access,
+// Readiness reports whether developers can use a product, and what is missing: it
+// must be published, have at least one API, not be suspended and, with token access,
 // be complete in Entra.
 func (s *Service) Readiness(ctx context.Context, by Actor, id string) (Readiness, error) {
 	p, err := s.Product(ctx, by, id)
 	if err != nil {
 		return Readiness{}, err
 	}
-	lacks := missing(&p)
+	absent := missing(&p)
 	if p.Suspended {
-		lacks = append(lacks, "it is suspended: resume it")
+		absent = append(absent, "it is suspended: resume it")
 	}
 	if p.Access.Token && p.Entra.ServicePrincipalID == "" {
-		lacks = append(lacks, "its application in Entra is not complete: run Sync")
+		absent = append(absent, "its application in Entra is not complete: run Sync")
 	}
-	return Readiness{Ready: len(lacks) == 0, Lacks: lacks}, nil
+	return Readiness{Ready: len(absent) == 0, Missing: absent}, nil
 }
 
-// missing is what keeps a product from being linked to something new.
-func missing(p *Product) (lacks []string) {
+// missing returns what a product needs before it can be granted or subscribed to.
+func missing(p *Product) (list []string) {
 	if p.State != Published {
-		lacks = append(lacks, "it is not published: publish it")
+		list = append(list, "it is not published: publish it")
 	}
 	if len(p.APIs) == 0 {
-		lacks = append(lacks, "it has no API: assign one")
+		list = append(list, "it has no API: assign one")
 	}
-	return lacks
+	return list
 }

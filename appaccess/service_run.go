@@ -12,21 +12,21 @@ const (
 	minRunEvery = time.Second
 )
 
-// keeper is for whom Run works. No user's ID holds a colon, so nobody can stop
-// it by blocking a user of its name.
+// keeper is the actor of Run. User IDs have no colon, so nobody can stop Run by
+// blocking a user with its ID.
 var keeper = Manager("entragate:run")
 
-// Run keeps Entra in step until the context ends, and then returns nil: it
-// calls [Service.Sync] at once and then again and again, with pauses of about
-// every (0: 5 minutes; at least a second), each up to a tenth shorter or
-// longer, so that replicas do not all work at the same moment. Every replica
-// with a Provisioner may run it. What fails is logged and tried again the next
-// time; credentials that are gone from Entra are logged as warnings, since only
-// their owners can replace them.
+// Run calls [Service.Sync] at once and then again and again until the context ends;
+// then it returns nil. The pauses are about every (0: 5 minutes; at least a second),
+// each up to a tenth shorter or longer, so that replicas do not all work at the same
+// moment. Every replica with a Provisioner may run it. Failures are logged and tried
+// again the next time. Credentials that are missing in Entra are logged as warnings,
+// because only their owners can replace them.
 //
-// It looks at what is known to be pending. What was changed in Entra by hand is
-// found by Sync with All, which reads everything there: call that by yourself,
-// once a day for example. The audit trail shows what Run did as entragate:run.
+// Run takes only objects that are known to be pending. Changes that were made in
+// Entra by hand are found by Sync with All, which reads everything there: call that
+// yourself, for example once a day. In the audit trail the actor of Run is
+// entragate:run.
 func (s *Service) Run(ctx context.Context, every time.Duration) error {
 	if every == 0 {
 		every = runEvery
@@ -49,10 +49,10 @@ func (s *Service) keep(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "sync left something undone: it is tried again", "error", err)
 	}
-	for id, lost := range report.Lost {
-		s.log.WarnContext(ctx, "credentials no longer stand in Entra: their owner needs new ones", "application", id, "credentials", ids(lost, func(c *Credential) string { return c.ID }))
+	for id, lost := range report.MissingInEntra {
+		s.log.WarnContext(ctx, "credentials are missing in Entra: their owner needs new ones", "application", id, "credentials", ids(lost, func(c *Credential) string { return c.ID }))
 	}
-	if report.Objects+report.Credentials+report.Expired > 0 {
-		s.log.InfoContext(ctx, "sync", "objects", report.Objects, "credentials", report.Credentials, "subscriptions", report.Expired)
+	if report.Objects+report.Credentials+report.Expired+report.Unconfirmed > 0 {
+		s.log.InfoContext(ctx, "sync", "objects", report.Objects, "credentials", report.Credentials, "subscriptions", report.Expired, "unconfirmed", report.Unconfirmed)
 	}
 }

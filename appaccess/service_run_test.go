@@ -15,10 +15,10 @@ import (
 
 // Run takes up what Entra could not follow, and whatever falls due meanwhile,
 // without anybody asking. It ends with its context.
-func TestRunKeepsInStep(t *testing.T) {
+func TestRunKeepsEntraInSync(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Now = time.Now }).withApp()
+		h := newFixture(t, func(c *appaccess.ServiceConfig) { c.Now = time.Now }).withApp()
 		h.entra.arm(1, false)
 		_, err := h.SuspendApplication(ctx, boss, "billing")
 		require.Error(t, err)
@@ -61,7 +61,7 @@ func TestRunPausesSpread(t *testing.T) {
 	var turns atomic.Int64
 	pauses := map[time.Duration]bool{}
 	running, stop := context.WithCancel(t.Context())
-	h := newHouse(t, func(c *appaccess.ServiceConfig) {
+	h := newFixture(t, func(c *appaccess.ServiceConfig) {
 		c.Sleep = func(_ context.Context, d time.Duration) error {
 			pauses[d] = true
 			if turns.Add(1) == 20 {
@@ -79,7 +79,7 @@ func TestRunPausesSpread(t *testing.T) {
 
 func TestRunRefusesAPauseThatIsTooShort(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	for _, every := range []time.Duration{-time.Minute, time.Second - 1} {
 		assertInvalid(t, h.Run(ctx, every), "every")
 	}
@@ -89,7 +89,7 @@ func TestRunRefusesAPauseThatIsTooShort(t *testing.T) {
 // blocks them, stops nothing.
 func TestRunCannotBeBlocked(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	_, err := h.CreateUser(ctx, boss, appaccess.UserRequest{ID: "entragate:run", Name: "x"})
 	assertInvalid(t, err, "id")
 }

@@ -5,13 +5,13 @@ import "context"
 // ApplicationSettings is what a developer needs to get tokens with one of their
 // applications.
 type ApplicationSettings struct {
-	Application ClientApplication `json:"application"`
-	ClientID    string            `json:"clientId"` // empty while Entra does not have it
-	TenantID    string            `json:"tenantId"`
-	TokenURL    string            `json:"tokenUrl"` // the version 2 token endpoint
-	Products    []ProductSettings `json:"products"`
-	Credentials []Credential      `json:"credentials"` // metadata: values are never kept
-	Handovers   []Handover        `json:"handovers"`   // secrets that wait to be received
+	Application    ClientApplication `json:"application"`
+	ClientID       string            `json:"clientId"` // empty until the application exists in Entra
+	TenantID       string            `json:"tenantId"`
+	TokenURL       string            `json:"tokenUrl"` // the version 2 token endpoint
+	Products       []ProductSettings `json:"products"`
+	Credentials    []Credential      `json:"credentials"`    // without values, which are never stored
+	OneTimeSecrets []OneTimeSecret   `json:"oneTimeSecrets"` // secrets that wait to be received
 }
 
 // ProductSettings is what a token request for one product needs.
@@ -20,7 +20,7 @@ type ProductSettings struct {
 	Name      string   `json:"name"`
 	Audience  string   `json:"audience"` // the product's application ID
 	Scope     string   `json:"scope"`    // api://<application ID>/.default
-	Role      string   `json:"role"`
+	Roles     []string `json:"roles"`    // values of the app roles that the application has
 	Suspended bool     `json:"suspended,omitempty"`
 	Paths     []string `json:"paths"` // of its APIs
 }
@@ -34,8 +34,8 @@ func (s *Service) ApplicationSettings(ctx context.Context, by Actor, id string) 
 			return err
 		}
 		set.ClientID = set.Application.Entra.AppID
-		for _, product := range set.Application.Products {
-			p, err := l.productSettings(product)
+		for _, g := range set.Application.Grants {
+			p, err := l.productSettings(g)
 			if err != nil {
 				return err
 			}
@@ -44,19 +44,24 @@ func (s *Service) ApplicationSettings(ctx context.Context, by Actor, id string) 
 		if set.Credentials, err = l.credentials(id); err != nil {
 			return err
 		}
-		set.Handovers, err = l.handovers(id, s.clock())
+		set.OneTimeSecrets, err = l.waitingSecrets(id, s.clock())
 		return err
 	})
 	set.Application = shownApplication(by, set.Application)
 	return orZero(set, err)
 }
 
-func (l *look) productSettings(id string) (ProductSettings, error) {
-	p, err := l.product(id)
+func (l *look) productSettings(g Grant) (ProductSettings, error) {
+	p, err := l.product(g.Product)
 	if err != nil {
 		return ProductSettings{}, err
 	}
-	set := ProductSettings{ID: p.ID, Name: p.Name, Audience: p.Entra.Audience(), Scope: p.Entra.Scope(), Role: p.Entra.Role, Suspended: p.Suspended}
+	set := ProductSettings{ID: p.ID, Name: p.Name, Audience: p.Entra.Audience(), Scope: p.Entra.Scope(), Suspended: p.Suspended}
+	for _, name := range g.Permissions {
+		if role := p.Entra.Role(name); role != "" {
+			set.Roles = append(set.Roles, role)
+		}
+	}
 	for _, apiID := range p.APIs {
 		a, err := l.api(apiID)
 		if err != nil {

@@ -1,6 +1,7 @@
 package appaccess
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,54 +18,52 @@ type SubscriptionRequest struct {
 	Scope   Scope     // ProductScope(id), APIScope(id) or AllAPIs
 	Expires time.Time // zero: never
 
-	// PrimarySum and SecondarySum bring keys that callers have already, such as
-	// those of API Management: [SumKey] of each. For managers only. A key that
-	// is not brought (zero) is made, as ever. One that another subscription has
-	// is a [*ConflictError].
+	// PrimaryHash and SecondaryHash bring keys that callers already have, such as
+	// keys of API Management: [HashKey] of each. For managers only. A key that is not
+	// brought (zero) is generated. A key that another subscription has is a
+	// [*ConflictError].
 	//
-	// Nothing can be told of a key by its sum. Bring only keys that were drawn
-	// at random, with 128 bits or more: whoever reads the store or a document
-	// guesses one that people thought of. A gate takes keys of 1 to 512 bytes.
-	PrimarySum, SecondarySum KeySum
+	// A hash does not show how good its key is. Bring only random keys with 128 bits
+	// or more: anybody who reads the store or a document can guess a key that a
+	// person invented. A gate accepts keys of 1 to 512 bytes.
+	PrimaryHash, SecondaryHash KeyHash
 }
 
 // SubscriptionUpdate changes the fields that are not nil. A zero Expires means
 // never.
 type SubscriptionUpdate struct {
-	Name    *string
-	Expires *time.Time
+	Name     *string
+	Expires  *time.Time
+	Revision Revision // refuses the update if the subscription has another one by now; 0: any
 }
 
 // SubscriptionFilter selects subscriptions. Empty fields select all.
 type SubscriptionFilter struct {
 	Filter
 	Scope Scope
-	State SubscriptionState
 }
 
-// IssuedSubscription is a new subscription with the keys that were made for it,
-// which are not kept and cannot be read again. A key that was brought is zero.
+// IssuedSubscription is a new subscription with the keys that were generated for it,
+// which are not stored and cannot be read again. A key that was brought is zero.
 type IssuedSubscription struct {
 	Subscription       Subscription
 	Primary, Secondary Secret
 }
 
-func subscriptionID(v *Subscription) string { return v.ID }
-
-// live reports whether a subscription gives access or may again without being
-// asked for anew.
+// live reports whether a subscription gives access, or can give access again without
+// a new request.
 func (st SubscriptionState) live() bool {
 	return st == SubscriptionActive || st == SubscriptionSuspended || st == SubscriptionSubmitted
 }
 
-// expires reports whether a subscription is still to become expired.
+// expires reports whether a subscription can still become expired.
 func (s *Subscription) expires() bool {
 	return !s.Expires.IsZero() && (s.State == SubscriptionActive || s.State == SubscriptionSuspended)
 }
 
-// next are the states that a manager may set from each. Rejected and cancelled
-// are final; an expired subscription becomes active again once its Expires is
-// set anew.
+// next are the states that a manager may set from each state. Rejected and cancelled
+// are final. An expired subscription can become active once its Expires was set to a
+// later time.
 var next = map[SubscriptionState][]SubscriptionState{
 	SubscriptionSubmitted: {SubscriptionActive, SubscriptionRejected, SubscriptionCancelled},
 	SubscriptionActive:    {SubscriptionSuspended, SubscriptionCancelled, SubscriptionExpired},
@@ -72,11 +71,11 @@ var next = map[SubscriptionState][]SubscriptionState{
 	SubscriptionExpired:   {SubscriptionActive, SubscriptionCancelled},
 }
 
-// CreateSubscription makes a subscription with two keys and returns those that
-// were not brought, this once. A manager's is active at once; a developer asks
-// for one of their own to a published product, which is submitted until a manager
-// activates it, as long as they have fewer than 100. A product that does not
-// accept keys is a [*ConflictError].
+// CreateSubscription creates an active subscription with two keys. It returns the
+// keys that were not brought, only this once. A developer may create one of their own
+// to a published product that is open to all developers, as many as its PerDeveloper
+// allows; for other products see [Service.RequestSubscription]. A product that does
+// not accept keys is a [*ConflictError].
 func (s *Service) CreateSubscription(ctx context.Context, by Actor, req SubscriptionRequest) (IssuedSubscription, error) {
 	id, err := idOr(req.ID, newID)
 	if err != nil {
@@ -84,18 +83,18 @@ func (s *Service) CreateSubscription(ctx context.Context, by Actor, req Subscrip
 	}
 	v := Subscription{
 		ID: id, Name: req.Name, OwnerID: req.OwnerID, Scope: req.Scope, State: SubscriptionActive,
-		PrimarySum: req.PrimarySum, SecondarySum: req.SecondarySum, Expires: storedTime(req.Expires),
+		PrimaryHash: req.PrimaryHash, SecondaryHash: req.SecondaryHash, Expires: storedTime(req.Expires),
 	}
 	if !by.Manager {
-		v.OwnerID, v.State = standing(v.OwnerID, by.UserID), SubscriptionSubmitted
+		v.OwnerID = cmp.Or(v.OwnerID, by.UserID)
 	}
-	keys := broughtKeys(req.PrimarySum, req.SecondarySum)
-	if err := firstError(checkSubscription(&v, s.clock()), keys.check()); err != nil {
+	keys := broughtKeys(req.PrimaryHash, req.SecondaryHash)
+	if err := allErrors(checkSubscription(&v, s.clock()), keys.check()); err != nil {
 		return IssuedSubscription{}, err
 	}
 	made := issue(&v)
 	err = s.update(ctx, by, func(e *edit) error {
-		if err := firstError(absent[Subscription](e, id), e.subscribable(&v), e.mayBring(keys)); err != nil {
+		if err := firstError(absent[Subscription](e, id), e.mayBring(keys), e.subscribable(&v)); err != nil {
 			return err
 		}
 		v.Created, v.Updated = e.now, e.now
@@ -106,15 +105,14 @@ func (s *Service) CreateSubscription(ctx context.Context, by Actor, req Subscrip
 }
 
 func checkSubscription(v *Subscription, now time.Time) error {
+	var owner, expires error
 	if v.OwnerID != "" {
-		if err := checkID("ownerId", v.OwnerID); err != nil {
-			return err
-		}
+		owner = checkID("ownerId", v.OwnerID)
 	}
 	if !v.Expires.IsZero() && !now.Before(v.Expires) {
-		return &InvalidError{"expires", "must be in the future, or zero for never"}
+		expires = &InvalidError{"expires", "must be in the future, or zero for never"}
 	}
-	return firstError(checkText("name", v.Name, 1, maxName), checkScope(v.Scope))
+	return allErrors(checkText("name", v.Name, 1, maxName), checkScope(v.Scope), owner, expires)
 }
 
 func checkScope(scope Scope) error {
@@ -124,7 +122,7 @@ func checkScope(scope Scope) error {
 	return &InvalidError{"scope", "must be /products/{id}, /apis/{id} or /apis"}
 }
 
-// product is the ID of a product scope, else empty.
+// product returns the ID of a product scope, otherwise empty.
 func (sc Scope) product() string {
 	id, ok := strings.CutPrefix(string(sc), "/products/")
 	if !ok {
@@ -133,7 +131,7 @@ func (sc Scope) product() string {
 	return id
 }
 
-// api is the ID of an API scope, else empty.
+// api returns the ID of an API scope, otherwise empty.
 func (sc Scope) api() string {
 	id, ok := strings.CutPrefix(string(sc), "/apis/")
 	if !ok {
@@ -155,33 +153,18 @@ func (e *edit) subscribable(v *Subscription) error {
 	if v.Scope.product() == "" && !e.by.Manager {
 		return fmt.Errorf("subscriptions that are not to a product are a manager's: %w", ErrForbidden)
 	}
-	if err := e.fewEnough(v.OwnerID); err != nil {
-		return err
-	}
 	if id := v.Scope.api(); id != "" {
 		_, err := e.api(id)
 		return unknownRef("scope", KindAPI, id, err)
 	}
-	if id := v.Scope.product(); id != "" {
-		return e.subscribableProduct(id)
-	}
-	return nil
-}
-
-// maxOwnSubscriptions is how many subscriptions, also past ones, a developer may
-// have and still ask for another. A manager may give them more.
-const maxOwnSubscriptions = 100
-
-// fewEnough keeps a developer from filling the store with requests.
-func (e *edit) fewEnough(ownerID string) error {
-	if e.by.Manager {
+	id := v.Scope.product()
+	if id == "" {
 		return nil
 	}
-	subs, err := page[Subscription](e, Query{Index: byOwner, Value: ownerID, Limit: maxOwnSubscriptions})
-	if err == nil && len(subs) == maxOwnSubscriptions {
-		return &ConflictError{Field: "ownerId", Reason: fmt.Sprintf("a developer asks for at most %d subscriptions: have an API manager delete old ones or create this one", maxOwnSubscriptions)}
+	if err := e.subscribableProduct(id); err != nil || e.by.Manager {
+		return err
 	}
-	return err
+	return firstError(e.requestable("scope", []string{id}, true), e.fewEnough(v.OwnerID, id))
 }
 
 func (e *edit) subscribableProduct(id string) error {
@@ -195,39 +178,35 @@ func (e *edit) subscribableProduct(id string) error {
 	if !p.Access.Key {
 		return &ConflictError{Field: "scope", Reason: "the product does not accept subscription keys: switch key access on first", Objects: []string{id}}
 	}
-	if lacks := missing(&p); len(lacks) > 0 {
-		return &ConflictError{Field: "scope", Reason: "the product cannot be subscribed to yet: " + strings.Join(lacks, "; "), Objects: []string{id}}
+	if absent := missing(&p); len(absent) > 0 {
+		return &ConflictError{Field: "scope", Reason: "the product cannot be subscribed to yet: " + strings.Join(absent, "; "), Objects: []string{id}}
 	}
 	return nil
 }
 
-// Subscriptions lists subscriptions, a developer's own or, for managers, all.
+// Subscriptions lists subscriptions: a developer's own or, for managers, all.
 func (s *Service) Subscriptions(ctx context.Context, by Actor, f SubscriptionFilter) (Page[Subscription], error) {
-	q, limit, err := f.query()
+	asked := f.OwnerID
+	if !by.Manager {
+		f.OwnerID = by.UserID
+	}
+	q, limit, err := f.query(KindSubscription)
 	if err != nil {
 		return Page[Subscription]{}, err
 	}
-	owner := f.OwnerID
-	if !by.Manager {
-		owner = by.UserID
-	}
-	switch {
-	case owner != "":
-		q.Index, q.Value = byOwner, owner
-	case f.Scope != "":
-		q.Index, q.Value = byScope, string(f.Scope)
+	if f.Scope != "" {
+		q.Where = append(q.Where, where(byScope, string(f.Scope))...)
 	}
 	var found Page[Subscription]
 	err = s.view(ctx, by, func(l *look) (err error) {
-		found, err = list(l, q, limit, func(v *Subscription) bool {
-			return (f.OwnerID == "" || v.OwnerID == f.OwnerID) && (f.Scope == "" || v.Scope == f.Scope) && (f.State == "" || v.State == f.State)
-		}, subscriptionID)
+		found, err = list(l, q, limit, func(v *Subscription) bool { return asked == "" || v.OwnerID == asked })
 		return err
 	})
 	return found, err
 }
 
-// Subscription reads one. Its keys are not kept: only their hashes are.
+// Subscription returns a subscription. It has the hashes of its keys; the keys are
+// not stored.
 func (s *Service) Subscription(ctx context.Context, by Actor, id string) (Subscription, error) {
 	var v Subscription
 	err := s.view(ctx, by, func(l *look) (err error) {
@@ -237,26 +216,14 @@ func (s *Service) Subscription(ctx context.Context, by Actor, id string) (Subscr
 	return v, err
 }
 
-// LastUse is when one of a subscription's keys was last used at a gate; zero:
-// never, as far as is known. Gates note uses now and then, so it may be some
-// minutes behind. For the owner and managers.
-func (s *Service) LastUse(ctx context.Context, by Actor, id string) (time.Time, error) {
-	var at time.Time
-	err := s.view(ctx, by, func(l *look) error {
-		_, err := l.subscription(id)
-		if err == nil {
-			at, err = lastUse(l, id)
-		}
-		return err
-	})
-	return at, err
-}
-
-// UpdateSubscription changes a subscription's name, for its owner too, or when
-// it expires, for managers only. One that has expired stays so until its state is
-// set to active.
+// UpdateSubscription changes a subscription's name, for the owner and managers, or
+// its expiry, for managers only. An expired subscription stays expired until its
+// state is set to active.
 func (s *Service) UpdateSubscription(ctx context.Context, by Actor, id string, up SubscriptionUpdate) (Subscription, error) {
 	return s.editSubscription(ctx, by, id, "subscription.update", func(e *edit, v *Subscription) (bool, error) {
+		if err := e.expect(KindSubscription, id, up.Revision); err != nil {
+			return false, err
+		}
 		renamed := change(&v.Name, up.Name)
 		if up.Expires == nil || v.Expires.Equal(storedTime(*up.Expires)) {
 			return renamed, checkText("name", v.Name, 1, maxName)
@@ -266,11 +233,11 @@ func (s *Service) UpdateSubscription(ctx context.Context, by Actor, id string, u
 	})
 }
 
-// SetSubscriptionState moves a subscription on: submitted to active or
-// rejected, active to suspended and back, either to expired, expired to active
-// once a later expiry is set, and all but rejected to cancelled. Rejected and
-// cancelled are final; any other move is a [*ConflictError]. It takes effect in
-// every gate at once. For managers; an owner may cancel.
+// SetSubscriptionState changes a subscription's state: submitted to active or
+// rejected, active to suspended and back, either to expired, expired to active once a
+// later expiry is set, and all but rejected to cancelled. Rejected and cancelled are
+// final; any other change is a [*ConflictError]. It takes effect in every gate at
+// once. For managers; an owner may cancel.
 func (s *Service) SetSubscriptionState(ctx context.Context, by Actor, id string, state SubscriptionState) (Subscription, error) {
 	return s.editSubscription(ctx, by, id, "subscription."+string(state), func(e *edit, v *Subscription) (bool, error) {
 		if state != SubscriptionCancelled {
@@ -292,8 +259,8 @@ func (s *Service) SetSubscriptionState(ctx context.Context, by Actor, id string,
 	})
 }
 
-// DeleteSubscription removes a subscription: its keys are refused at once. For
-// managers only; an owner cancels.
+// DeleteSubscription deletes a subscription: gates refuse its keys at once. For
+// managers only; an owner may cancel it.
 func (s *Service) DeleteSubscription(ctx context.Context, by Actor, id string) error {
 	return s.update(ctx, by, func(e *edit) error {
 		if _, err := e.subscription(id); err != nil {
@@ -304,7 +271,7 @@ func (s *Service) DeleteSubscription(ctx context.Context, by Actor, id string) e
 }
 
 func (e *edit) dropSubscription(id string) error {
-	return firstError(e.w.Delete(KindSubscription, id), e.w.Delete(KindUse, id), e.audit("subscription.delete", KindSubscription, id, nil))
+	return firstError(e.audit("subscription.delete", KindSubscription, id, nil), e.w.Delete(KindSubscription, id), e.endTransferOf(KindSubscription, id))
 }
 
 func (s *Service) editSubscription(ctx context.Context, by Actor, id, action string, fn func(*edit, *Subscription) (changed bool, err error), details ...string) (Subscription, error) {
@@ -323,7 +290,7 @@ func (s *Service) editSubscription(ctx context.Context, by Actor, id, action str
 	return orZero(v, err)
 }
 
-// auditSubscription records how a subscription now stands, and further pairs of
+// auditSubscription records the subscription after a change, with further pairs of
 // names and values.
 func (e *edit) auditSubscription(action string, v *Subscription, more ...string) error {
 	details := map[string]string{"name": v.Name, "owner": v.OwnerID, "scope": string(v.Scope), "state": string(v.State)}
@@ -334,10 +301,12 @@ func (e *edit) auditSubscription(action string, v *Subscription, more ...string)
 	return e.audit(action, KindSubscription, v.ID, details)
 }
 
-// storedTime is a time as JSON keeps it.
+// storedTime returns a time as JSON stores it.
 func storedTime(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}
 	}
 	return t.UTC().Truncate(time.Millisecond)
 }
+
+func subscriptionID(v *Subscription) string { return v.ID }

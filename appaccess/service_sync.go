@@ -1,26 +1,23 @@
 package appaccess
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 )
 
-// targets are the objects that Entra is to follow in.
-type targets struct{ products, applications []string }
-
-func (t targets) empty() bool { return len(t.products)+len(t.applications) == 0 }
-
-// followProduct lets Entra follow one product and reads what was recorded.
-func (s *Service) followProduct(ctx context.Context, by Actor, p Product) (Product, error) {
+// reconcileProduct reconciles one product, if it is pending, and returns it as stored
+// after that.
+func (s *Service) reconcileProduct(ctx context.Context, by Actor, p Product) (Product, error) {
 	if !p.Sync.Pending {
 		return p, nil
 	}
-	err := s.follow(ctx, targets{products: []string{p.ID}})
+	err := s.reconcile(ctx, Objects{Products: []string{p.ID}})
 	return s.reread(ctx, by, p), err
 }
 
-// reread is the object as it now stands, or else as it was stored before.
+// reread reads the product from the store again. It returns p if the read fails.
 func (s *Service) reread(ctx context.Context, by Actor, p Product) Product {
 	if now, err := s.Product(context.WithoutCancel(ctx), by, p.ID); err == nil {
 		return now
@@ -28,20 +25,20 @@ func (s *Service) reread(ctx context.Context, by Actor, p Product) Product {
 	return p
 }
 
-// followApplication lets Entra follow one application and reads what was
-// recorded.
-func (s *Service) followApplication(ctx context.Context, by Actor, a ClientApplication) (ClientApplication, error) {
+// reconcileApplication reconciles one application, if it is pending, and returns it
+// as stored after that.
+func (s *Service) reconcileApplication(ctx context.Context, by Actor, a ClientApplication) (ClientApplication, error) {
 	if !a.Sync.Pending {
 		return shownApplication(by, a), nil
 	}
-	err := s.follow(ctx, targets{applications: []string{a.ID}})
+	err := s.reconcile(ctx, Objects{Applications: []string{a.ID}})
 	if now, rerr := s.Application(context.WithoutCancel(ctx), by, a.ID); rerr == nil {
 		return now, err
 	}
 	return shownApplication(by, a), err
 }
 
-// forgetApplication removes an application and everything of it.
+// forgetApplication removes an application and all its records.
 func (e *edit) forgetApplication(id string) error {
 	creds, err := e.credentials(id)
 	if err != nil {
@@ -52,59 +49,60 @@ func (e *edit) forgetApplication(id string) error {
 			return err
 		}
 	}
-	if err := e.forgetHandovers(id); err != nil {
+	if err := e.forgetOneTimeSecrets(id); err != nil {
 		return err
 	}
-	return firstError(e.w.Delete(kindOperation, id), e.w.Delete(KindApplication, id))
+	return e.w.Delete(KindApplication, id)
 }
 
-// inEntra reports whether Entra is to hold something of a product, or does.
+// inEntra reports whether Entra has, or shall have, something of a product.
 func inEntra(p *Product) bool {
-	return p.Access.Token || p.Sync.Pending || p.Entra != ProductApplication{}
+	return p.Access.Token || p.Sync.Pending || p.Entra.ObjectID != ""
 }
 
-func (s *Service) wantedProduct(p *Product) WantedProduct {
+func (s *Service) desiredProduct(p *Product) DesiredProduct {
 	if p.Deleted || !p.Access.Token {
-		return WantedProduct{ID: p.ID, Absent: true}
+		return DesiredProduct{ID: p.ID, Deleted: true}
 	}
-	return WantedProduct{
-		ID: p.ID, Description: p.Description, Adopt: p.Adopt,
-		ApplicationName: standing(p.Entra.Name, s.naming.ProductApplication(p.Name)),
-		Role:            standing(p.Entra.Role, s.naming.Role(p.Name)),
+	return DesiredProduct{
+		ID: p.ID, Description: p.Description, Adopt: p.Adopt, AdoptChanges: p.AdoptChanges,
+		ApplicationName: cmp.Or(p.Entra.Name, s.naming.ProductApplication(p.Name)),
+		Roles:           s.desiredRoles(p),
 	}
 }
 
-func (s *Service) wantedApplication(l *look, a *ClientApplication) (WantedApplication, error) {
+// desiredRoles returns a product's app roles, one for each permission. A role that
+// exists in Entra keeps its value.
+func (s *Service) desiredRoles(p *Product) []Role {
+	var roles []Role
+	for _, name := range p.permissionNames() {
+		roles = append(roles, Role{Permission: name, Value: cmp.Or(p.Entra.Role(name), s.naming.Role(p.Name, name))})
+	}
+	return roles
+}
+
+func (s *Service) desiredApplication(l *look, a *ClientApplication) (DesiredApplication, error) {
 	if a.Deleted {
-		return WantedApplication{ID: a.ID, Absent: true}, nil
+		return DesiredApplication{ID: a.ID, Deleted: true, ServicePrincipal: a.ServicePrincipal}, nil
 	}
 	owner, err := l.user(a.OwnerID)
 	if ignoreNotFound(err) != nil {
-		return WantedApplication{}, err
+		return DesiredApplication{}, err
 	}
 	var first string
-	if len(a.Products) > 0 {
-		p, err := l.product(a.Products[0])
+	if len(a.Grants) > 0 {
+		p, err := l.product(a.Grants[0].Product)
 		if ignoreNotFound(err) != nil {
-			return WantedApplication{}, err
+			return DesiredApplication{}, err
 		}
 		first = p.Name
 	}
-	return WantedApplication{
-		ID: a.ID, Name: a.Name, OwnerID: a.OwnerID, Description: a.Description, Adopt: a.Adopt,
-		ApplicationName: standing(a.Entra.Name, s.naming.Application(first)),
-		Products:        slices.Clone(a.Products),
+	return DesiredApplication{
+		ID: a.ID, Name: a.Name, OwnerID: a.OwnerID, Description: a.Description, Adopt: a.Adopt, AdoptChanges: a.AdoptChanges, ServicePrincipal: a.ServicePrincipal,
+		ApplicationName: cmp.Or(a.Entra.Name, s.naming.Application(first, a.Name)),
+		Grants:          slices.Clone(a.Grants),
 		Disabled:        a.State == ApplicationSuspended || owner.State != UserActive,
 	}, nil
-}
-
-// standing prefers the name that stands in Entra: names there do not change
-// when a setting does.
-func standing(recorded, made string) string {
-	if recorded != "" {
-		return recorded
-	}
-	return made
 }
 
 func shorten(s string, maximum int) string {

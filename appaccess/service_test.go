@@ -19,18 +19,18 @@ func TestNewServiceRefusesBadConfigurations(t *testing.T) {
 	db, err := sqlite.Open(ctx, sqlite.Temporary)
 	require.NoError(t, err)
 	defer db.Close()
-	key := appaccess.HandoverKey{ID: "k", Key: sealingKey(1)}
+	key := appaccess.OneTimeSecretKey{ID: "k", Key: sealingKey(1)}
 	for name, cfg := range map[string]appaccess.ServiceConfig{
-		"Store is required":                      {},
-		"TenantID is required":                   {Store: db, Provisioner: newFakeEntra()},
-		`ServiceConfig.Cloud: unknown cloud`:     {Store: db, Cloud: "mars"},
-		"ServiceConfig.Authority: must be":       {Store: db, Authority: "http://example.com"},
-		`Authority: path "/common" is not the t`: {Store: db, TenantID: "t", Authority: "https://login.example/common"},
-		"Authority: excludes Cloud":              {Store: db, Cloud: "public", Authority: "https://login.example"},
-		`but Cloud is "china"`:                   {Store: db, Cloud: "china", Authority: "https://login.microsoftonline.com"},
-		"HandoverTTL must not be negative":       {Store: db, HandoverTTL: -1},
-		"HandoverKeys: key 0: needs an ID":       {Store: db, HandoverKeys: []appaccess.HandoverKey{{ID: "k"}}},
-		`HandoverKeys: key 1: the ID "k" is tak`: {Store: db, HandoverKeys: []appaccess.HandoverKey{key, key}},
+		"Store is required":                           {},
+		"TenantID is required":                        {Store: db, Provisioner: newFakeEntra()},
+		`ServiceConfig.Cloud: unknown cloud`:          {Store: db, Cloud: "mars"},
+		"ServiceConfig.Authority: must be":            {Store: db, Authority: "http://example.com"},
+		`Authority: path "/common" is not the t`:      {Store: db, TenantID: "t", Authority: "https://login.example/common"},
+		"Authority: excludes Cloud":                   {Store: db, Cloud: "public", Authority: "https://login.example"},
+		`but Cloud is "china"`:                        {Store: db, Cloud: "china", Authority: "https://login.microsoftonline.com"},
+		"OneTimeSecretTTL must not be negative":       {Store: db, OneTimeSecretTTL: -1},
+		"OneTimeSecretKeys: key 0: needs an ID":       {Store: db, OneTimeSecretKeys: []appaccess.OneTimeSecretKey{{ID: "k"}}},
+		`OneTimeSecretKeys: key 1: the ID "k" is tak`: {Store: db, OneTimeSecretKeys: []appaccess.OneTimeSecretKey{key, key}},
 	} {
 		_, err := appaccess.NewService(ctx, cfg)
 		require.ErrorContains(t, err, name)
@@ -46,7 +46,7 @@ func TestTokenURLOfEachSpellingOfTheAuthority(t *testing.T) {
 		"https://login.example/":            "https://login.example",
 		"https://login.example/" + tenantID: "https://login.example",
 	} {
-		h := newHouse(t, func(cfg *appaccess.ServiceConfig) { cfg.Authority = authority }).withApp()
+		h := newFixture(t, func(cfg *appaccess.ServiceConfig) { cfg.Authority = authority }).withApp()
 		set, err := h.ApplicationSettings(ctx, boss, "billing")
 		require.NoError(t, err)
 		assert.Equal(t, base+"/"+tenantID+"/oauth2/v2.0/token", set.TokenURL, authority)
@@ -55,7 +55,7 @@ func TestTokenURLOfEachSpellingOfTheAuthority(t *testing.T) {
 
 func TestNewStoreHoldsStarterAndEchoOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	p, err := h.Product(ctx, boss, "starter")
 	require.NoError(t, err)
 	assert.Equal(t, "Starter", p.Name)
@@ -78,11 +78,11 @@ func TestNewStoreHoldsStarterAndEchoOnce(t *testing.T) {
 
 func TestProductGetsItsApplicationInEntra(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
 	p, err := h.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
 	require.NoError(t, err)
 	assert.Equal(t, "APIMProductApplicationStarter", p.Entra.Name)
-	assert.Equal(t, "Product.Starter.All", p.Entra.Role)
+	assert.Equal(t, "Product.Starter.All", p.Entra.Role(appaccess.AllPermission))
 	assert.Equal(t, "app-starter", p.Entra.Audience())
 	assert.Equal(t, "api://app-starter/.default", p.Entra.Scope())
 	assert.False(t, p.Sync.Pending)
@@ -103,16 +103,16 @@ func TestProductGetsItsApplicationInEntra(t *testing.T) {
 	assert.Equal(t, "Beginner", p.Name)
 }
 
-func TestReadinessNamesWhatLacks(t *testing.T) {
+func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
 	_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{Name: "Silver", Access: appaccess.Access{Token: true}})
 	require.NoError(t, err)
 	r, err := h.Readiness(ctx, boss, "silver")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"it is not published: publish it", "it has no API: assign one"}, r.Lacks)
-	_, err = h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "B", OwnerID: "ada", Products: []string{"silver"}})
-	assertConflict(t, err, "products")
+	assert.Equal(t, []string{"it is not published: publish it", "it has no API: assign one"}, r.Missing)
+	_, err = h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "B", OwnerID: "ada", Grants: appaccess.GrantsOfAll("silver")})
+	assertConflict(t, err, "grants")
 	assert.ErrorContains(t, err, "not published")
 	assert.ErrorContains(t, err, "no API")
 
@@ -122,26 +122,26 @@ func TestReadinessNamesWhatLacks(t *testing.T) {
 	require.NoError(t, err)
 	r, err = h.Readiness(ctx, ada, "silver")
 	require.NoError(t, err)
-	assert.True(t, r.Ready, r.Lacks)
+	assert.True(t, r.Ready, r.Missing)
 	_, err = h.SuspendProduct(ctx, boss, "silver")
 	require.NoError(t, err)
 	r, err = h.Readiness(ctx, ada, "silver")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"it is suspended: resume it"}, r.Lacks)
+	assert.Equal(t, []string{"it is suspended: resume it"}, r.Missing)
 }
 
 func TestRegisterApplication(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople().withGold()
+	h := newFixture(t).withPeople().withGold()
 	a, err := h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{
-		Name: "Billing", OwnerID: "ada", Products: []string{"gold", "starter"}, Description: "Writes invoices",
+		Name: "Billing", OwnerID: "ada", Grants: appaccess.GrantsOfAll("gold", "starter"), Description: "Writes invoices",
 	})
 	require.NoError(t, err)
 	assert.Equal(t, appaccess.ApplicationActive, a.State)
 	assert.Equal(t, "APIMApplicationGold", a.Entra.Name, "the first product that was granted")
 	assert.Equal(t, "app-"+a.ID, a.Entra.AppID)
 	want := h.entra.apps[a.ID]
-	assert.Equal(t, []string{"gold", "starter"}, want.Products)
+	assert.Equal(t, []string{"gold", "starter"}, want.Grants.Products())
 	assert.Equal(t, "ada", want.OwnerID)
 
 	set, err := h.ApplicationSettings(ctx, ada, a.ID)
@@ -150,13 +150,13 @@ func TestRegisterApplication(t *testing.T) {
 	assert.Equal(t, "https://login.microsoftonline.com/"+tenantID+"/oauth2/v2.0/token", set.TokenURL)
 	require.Len(t, set.Products, 2)
 	assert.Equal(t, appaccess.ProductSettings{
-		ID: "gold", Name: "Gold", Audience: "app-gold", Scope: "api://app-gold/.default", Role: "Product.Gold.All", Paths: []string{"/orders"},
+		ID: "gold", Name: "Gold", Audience: "app-gold", Scope: "api://app-gold/.default", Roles: []string{"Product.Gold.All"}, Paths: []string{"/orders"},
 	}, set.Products[0])
 
 	// The name stays when the first product goes, and so does the state.
 	a, err = h.RevokeProducts(ctx, boss, a.ID, []string{"gold"})
 	require.NoError(t, err)
-	assert.Equal(t, []string{"starter"}, a.Products)
+	assert.Equal(t, []string{"starter"}, a.Grants.Products())
 	assert.Equal(t, "APIMApplicationGold", a.Entra.Name)
 	assert.Equal(t, appaccess.ApplicationActive, a.State)
 	a, err = h.RevokeProducts(ctx, boss, a.ID, []string{"starter"})
@@ -164,18 +164,18 @@ func TestRegisterApplication(t *testing.T) {
 	assert.Equal(t, appaccess.ApplicationPending, a.State, "linked to nothing")
 
 	// From the product's side.
-	require.NoError(t, h.GrantApplications(ctx, boss, "gold", []string{a.ID}))
+	require.NoError(t, h.GrantApplications(ctx, boss, appaccess.GrantsOfAll("gold")[0], []string{a.ID}))
 	granted, err := h.GrantedApplications(ctx, boss, "gold", appaccess.Filter{})
 	require.NoError(t, err)
 	require.Len(t, granted.Items, 1)
 	assert.Equal(t, appaccess.ApplicationActive, granted.Items[0].State)
 	require.NoError(t, h.RevokeApplications(ctx, boss, "gold", []string{a.ID}))
-	assert.Empty(t, h.entra.apps[a.ID].Products)
+	assert.Empty(t, h.entra.apps[a.ID].Grants.Products())
 }
 
 func TestSwitchingTokenAccessOff(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	off := appaccess.AccessRequest{Access: appaccess.Access{Key: true}}
 	_, err := h.SetAccess(ctx, boss, "starter", off)
 	assert.Equal(t, []string{"billing"}, assertConflict(t, err, "access.token").Objects)
@@ -183,18 +183,18 @@ func TestSwitchingTokenAccessOff(t *testing.T) {
 	p, err := h.SetAccess(ctx, boss, "starter", off)
 	require.NoError(t, err)
 	assert.Zero(t, p.Entra)
-	assert.Empty(t, h.entra.apps["billing"].Products)
+	assert.Empty(t, h.entra.apps["billing"].Grants.Products())
 	a, err := h.Application(ctx, boss, "billing")
 	require.NoError(t, err)
-	assert.Empty(t, a.Products)
+	assert.Empty(t, a.Grants.Products())
 	assert.False(t, a.Sync.Pending)
-	_, err = h.GrantProducts(ctx, boss, "billing", []string{"starter"})
-	assertConflict(t, err, "products")
+	_, err = h.GrantProducts(ctx, boss, "billing", appaccess.GrantsOfAll("starter"))
+	assertConflict(t, err, "grants")
 }
 
 func TestSwitchingKeyAccessOff(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	sub, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "S", Scope: appaccess.ProductScope("starter")})
 	require.NoError(t, err)
 	_, err = h.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{})
@@ -206,7 +206,7 @@ func TestSwitchingKeyAccessOff(t *testing.T) {
 
 func TestDeleteProduct(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	_, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{ID: "sub", Name: "S", Scope: appaccess.ProductScope("starter")})
 	require.NoError(t, err)
 	assertConflict(t, h.DeleteProduct(ctx, boss, "starter", false), "access.token")
@@ -216,15 +216,15 @@ func TestDeleteProduct(t *testing.T) {
 	_, err = h.Subscription(ctx, boss, "sub")
 	require.ErrorIs(t, err, appaccess.ErrNotFound)
 	assert.NotContains(t, h.entra.products, "starter")
-	assert.Empty(t, h.entra.apps["billing"].Products)
+	assert.Empty(t, h.entra.apps["billing"].Grants.Products())
 	require.ErrorIs(t, h.DeleteProduct(ctx, boss, "starter", true), appaccess.ErrNotFound)
 }
 
-// A deletion ends access in the store before Entra is asked, and stays known
-// until Entra is clean.
+// A deletion revokes access in the store before Entra is called. The record stays
+// until Entra has nothing of the object.
 func TestDeletionStopsAccessFirst(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	_, err := h.AddSecret(ctx, ada, "billing", appaccess.SecretRequest{})
 	require.NoError(t, err)
 	h.entra.arm(1, false)
@@ -237,7 +237,7 @@ func TestDeletionStopsAccessFirst(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, apps.Items)
 	assert.Contains(t, h.entra.apps, "billing", "Entra did not follow yet")
-	recreate := appaccess.ApplicationRequest{ID: "billing", Name: "Billing", OwnerID: "ada", Products: []string{"starter"}}
+	recreate := appaccess.ApplicationRequest{ID: "billing", Name: "Billing", OwnerID: "ada", Grants: appaccess.GrantsOfAll("starter")}
 	_, err = h.RegisterApplication(ctx, boss, recreate)
 	assertConflict(t, err, "id")
 
@@ -255,7 +255,7 @@ func TestDeletionStopsAccessFirst(t *testing.T) {
 
 func TestSuspendAndBlock(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	a, err := h.SuspendApplication(ctx, boss, "billing")
 	require.NoError(t, err)
 	assert.Equal(t, appaccess.ApplicationSuspended, a.State)
@@ -271,7 +271,7 @@ func TestSuspendAndBlock(t *testing.T) {
 	assert.True(t, h.entra.apps["billing"].Disabled)
 	_, err = h.Applications(ctx, ada, appaccess.Filter{})
 	require.ErrorIs(t, err, appaccess.ErrForbidden)
-	_, err = h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "More", OwnerID: "ada", Products: []string{"starter"}})
+	_, err = h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "More", OwnerID: "ada", Grants: appaccess.GrantsOfAll("starter")})
 	assertConflict(t, err, "ownerId")
 	_, err = h.UnblockUser(ctx, boss, "ada")
 	require.NoError(t, err)
@@ -280,7 +280,7 @@ func TestSuspendAndBlock(t *testing.T) {
 
 func TestUsersAndAccounts(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
 	const tid, oid = "11111111-AAAA-2222-bbbb-333333333333", "44444444-5555-6666-7777-88888888CCCC"
 	u, err := h.BindUser(ctx, boss, "ada", tid, oid)
 	require.NoError(t, err)
@@ -307,7 +307,7 @@ func TestUsersAndAccounts(t *testing.T) {
 
 func TestListsPageAndSearch(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	for _, id := range []string{"a", "b", "c", "d", "e"} {
 		_, err := h.CreateUser(ctx, boss, appaccess.UserRequest{ID: id, Name: "User " + id})
 		require.NoError(t, err)
@@ -335,7 +335,7 @@ func TestListsPageAndSearch(t *testing.T) {
 
 func TestDevelopersSeeWhatIsPublished(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople().withGold()
+	h := newFixture(t).withPeople().withGold()
 	_, err := h.UnpublishProduct(ctx, boss, "gold")
 	require.NoError(t, err)
 	products, err := h.Products(ctx, ada, appaccess.Filter{})
@@ -353,7 +353,7 @@ func TestDevelopersSeeWhatIsPublished(t *testing.T) {
 
 func TestAPIsInUseStay(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	assert.Equal(t, []string{"starter"}, assertConflict(t, h.DeleteAPI(ctx, boss, "echo-api"), "id").Objects)
 	_, err := h.UnassignAPIs(ctx, boss, "starter", []string{"echo-api"})
 	require.NoError(t, err)
@@ -369,12 +369,12 @@ func TestAPIsInUseStay(t *testing.T) {
 
 func TestWithoutEntra(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Provisioner = nil }).withPeople()
+	h := newFixture(t, func(c *appaccess.ServiceConfig) { c.Provisioner = nil }).withPeople()
 	_, err := h.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
 	assertConflict(t, err, "access.token")
 	_, err = h.CreateProduct(ctx, boss, appaccess.ProductRequest{Name: "X", Access: appaccess.Access{Token: true}})
 	assertConflict(t, err, "access.token")
-	_, err = h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "B", OwnerID: "ada", Products: []string{"starter"}})
+	_, err = h.RegisterApplication(ctx, boss, appaccess.ApplicationRequest{Name: "B", OwnerID: "ada", Grants: appaccess.GrantsOfAll("starter")})
 	assertConflict(t, err, "access.token")
 	_, err = h.Preflight(ctx, boss)
 	assertConflict(t, err, "access.token")
@@ -389,7 +389,7 @@ func TestWithoutEntra(t *testing.T) {
 
 func TestReviewPlanAndPreflight(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	r, err := h.Review(ctx, boss, []string{"starter"}, []string{"billing"})
 	require.NoError(t, err)
 	assert.Equal(t, "APIMProductApplicationStarter", r.Products[0].Name)
@@ -413,10 +413,11 @@ func TestReviewPlanAndPreflight(t *testing.T) {
 	assert.Equal(t, 502, appaccess.Status(err), "as for everything that Entra fails in")
 }
 
-// A developer cannot fill the store with requests, not by cancelling either.
-func TestDevelopersAskForAHundredSubscriptions(t *testing.T) {
+// A developer cannot fill the store with subscriptions, not by cancelling either.
+func TestDevelopersMakeAHundredSubscriptions(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withPeople()
+	h := newFixture(t).withPeople()
+	h.opens("starter")
 	ask := func(by appaccess.Actor) (appaccess.IssuedSubscription, error) {
 		return h.CreateSubscription(ctx, by, appaccess.SubscriptionRequest{Name: "S", OwnerID: "ada", Scope: appaccess.ProductScope("starter")})
 	}
@@ -432,11 +433,11 @@ func TestDevelopersAskForAHundredSubscriptions(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A full Sync mends what was changed in Entra and leaves the objects here alone
-// when nothing is new.
+// A full Sync repairs what was changed in Entra. It does not write the objects in the
+// store when nothing is new.
 func TestSyncAll(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	delete(h.entra.apps, "billing")
 	before := h.objects()
 	var told []string
@@ -446,7 +447,6 @@ func TestSyncAll(t *testing.T) {
 	assert.Contains(t, h.entra.apps, "billing")
 	assert.Equal(t, []string{"product gold", "product starter"}, told)
 	assert.Equal(t, before, h.objects())
-	h.noNotes()
 	report, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
 	require.NoError(t, err)
 	assert.Zero(t, report.Objects)
@@ -454,7 +454,7 @@ func TestSyncAll(t *testing.T) {
 
 func TestSyncExpiresSubscriptions(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	sub, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{ID: "sub", Name: "S", Scope: appaccess.AllAPIs, Expires: h.clock.Now().Add(time.Hour)})
 	require.NoError(t, err)
 	assert.Equal(t, appaccess.SubscriptionActive, sub.Subscription.State)
@@ -513,7 +513,7 @@ func TestReplicasStartAtOnce(t *testing.T) {
 // both sides the same.
 func TestReplicasWorkAtOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	other, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: h.store, Provisioner: h.entra, TenantID: tenantID, Now: h.clock.Now})
 	require.NoError(t, err)
 	var wg sync.WaitGroup
@@ -523,7 +523,7 @@ func TestReplicasWorkAtOnce(t *testing.T) {
 		wg.Go(func() {
 			_, err := replica.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: id, Name: id, Published: true, APIs: []string{"orders"}, Access: appaccess.Access{Token: true}})
 			assert.NoError(t, err)
-			_, err = replica.GrantProducts(ctx, boss, "billing", []string{id})
+			_, err = replica.GrantProducts(ctx, boss, "billing", appaccess.GrantsOfAll(id))
 			assert.NoError(t, err)
 			if i%3 == 0 {
 				_, err = replica.RevokeProducts(ctx, boss, "billing", []string{id})
@@ -537,27 +537,27 @@ func TestReplicasWorkAtOnce(t *testing.T) {
 	a, err := h.Application(ctx, boss, "billing")
 	require.NoError(t, err)
 	assert.False(t, a.Sync.Pending)
-	assert.Len(t, a.Products, 1+8)
-	assert.Equal(t, a.Products, h.entra.apps["billing"].Products)
+	assert.Len(t, a.Grants.Products(), 1+8)
+	assert.Equal(t, a.Grants.Products(), h.entra.apps["billing"].Grants.Products())
 }
 
 func TestConflictsNameTheFirstHundred(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	for range 101 {
 		_, err := h.CreateSubscription(ctx, boss, appaccess.SubscriptionRequest{Name: "S", Scope: appaccess.ProductScope("starter")})
 		require.NoError(t, err)
 	}
 	_, err := h.SetAccess(ctx, boss, "starter", appaccess.AccessRequest{})
 	assert.Len(t, assertConflict(t, err, "access.key").Objects, 100)
-	assert.ErrorContains(t, err, "101 in all")
+	assert.ErrorContains(t, err, "more than 100 in all")
 }
 
-// Of two calls that have Entra follow, the one that read what is wanted first
-// does not write last: what was taken back stays taken back.
+// Of two calls that reconcile an application, the call that read the older desired
+// state does not write last: a revoked grant stays revoked.
 func TestAnOlderCallDoesNotOverwriteANewerOne(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
+	h := newFixture(t).withApp()
 	var once sync.Once
 	var revoked sync.WaitGroup
 	h.entra.hold = func(context.Context) {
@@ -569,22 +569,22 @@ func TestAnOlderCallDoesNotOverwriteANewerOne(t *testing.T) {
 			})
 			require.Eventually(t, func() bool {
 				a, err := h.Application(ctx, boss, "billing")
-				return err == nil && len(a.Products) == 1
+				return err == nil && len(a.Grants.Products()) == 1
 			}, 20*time.Second, time.Millisecond)
 		})
 	}
-	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
+	_, err := h.GrantProducts(ctx, boss, "billing", appaccess.GrantsOfAll("gold"))
 	require.NoError(t, err)
 	revoked.Wait()
-	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Grants.Products())
 }
 
-// A full Sync that was overtaken by a change may bring the old state back. It
-// notices, and the next Sync mends it.
-func TestAFullSyncThatIsOvertaken(t *testing.T) {
+// A full Sync does not undo a change that is made meanwhile: it reads the desired
+// state again under the object's lock.
+func TestAFullSyncDoesNotUndoALaterChange(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
-	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
+	h := newFixture(t).withApp()
+	_, err := h.GrantProducts(ctx, boss, "billing", appaccess.GrantsOfAll("gold"))
 	require.NoError(t, err)
 	products := 0
 	h.entra.hold = func(context.Context) {
@@ -593,26 +593,22 @@ func TestAFullSyncThatIsOvertaken(t *testing.T) {
 		}
 		_, err := h.RevokeProducts(ctx, boss, "billing", []string{"gold"})
 		assert.NoError(t, err)
-		assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+		assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Grants.Products())
 	}
 	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{All: true})
 	require.NoError(t, err)
 	h.entra.hold = nil
-	assert.Equal(t, []string{"starter", "gold"}, h.entra.apps["billing"].Products)
+	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Grants.Products())
 	a, err := h.Application(ctx, boss, "billing")
 	require.NoError(t, err)
-	assert.True(t, a.Sync.Pending)
-	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
-	require.NoError(t, err)
-	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
+	assert.False(t, a.Sync.Pending)
 }
 
-// The other way round: the full Sync brings the old state back between the work
-// of the newer call and its record. That call then no longer has the say.
-func TestAFullSyncThatOvertakesTheRecord(t *testing.T) {
+// The full Sync runs between the work of a newer call and its record.
+func TestAFullSyncThatIsFasterThanTheRecord(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t).withApp()
-	_, err := h.GrantProducts(ctx, boss, "billing", []string{"gold"})
+	h := newFixture(t).withApp()
+	_, err := h.GrantProducts(ctx, boss, "billing", appaccess.GrantsOfAll("gold"))
 	require.NoError(t, err)
 	calls := 0
 	ready, release := make(chan struct{}), make(chan struct{})
@@ -636,31 +632,7 @@ func TestAFullSyncThatOvertakesTheRecord(t *testing.T) {
 	}
 	a, err := h.RevokeProducts(ctx, boss, "billing", []string{"gold"})
 	require.NoError(t, err)
-	assert.Equal(t, []string{"starter"}, a.Products)
-	assert.Equal(t, []string{"starter", "gold"}, h.entra.apps["billing"].Products)
-	assert.True(t, a.Sync.Pending)
-	_, err = h.Sync(ctx, boss, appaccess.SyncRequest{})
-	require.NoError(t, err)
-	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Products)
-}
-
-// A call that died leaves its claim; another one says so instead of waiting
-// forever, and goes on when the claim has run out.
-func TestAClaimOfADeadCallRunsOut(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, func(c *appaccess.ServiceConfig) { c.Sleep = func(context.Context, time.Duration) error { return nil } }).withApp()
-	h.entra.hold = func(context.Context) { h.store.die(true) }
-	_, err := h.SuspendApplication(ctx, boss, "billing")
-	require.ErrorIs(t, err, appaccess.ErrUnavailable)
-	h.entra.hold = nil
-	h.store.die(false)
-	var busy *appaccess.ProvisionError
-	_, err = h.SuspendApplication(ctx, boss, "billing")
-	require.ErrorAs(t, err, &busy)
-	assert.Equal(t, "application billing", busy.Object)
-	assert.Equal(t, 503, appaccess.Status(err))
-	h.clock.Advance(90 * time.Second)
-	_, err = h.SuspendApplication(ctx, boss, "billing")
-	require.NoError(t, err)
-	assert.True(t, h.entra.apps["billing"].Disabled)
+	assert.Equal(t, []string{"starter"}, a.Grants.Products())
+	assert.False(t, a.Sync.Pending)
+	assert.Equal(t, []string{"starter"}, h.entra.apps["billing"].Grants.Products())
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// look is one state of the store as an actor reads it; edit is one that they
-// change. Both exist only after the actor was admitted.
+// look reads one state of the store for an actor; edit also changes it. Both exist
+// only if the actor was admitted.
 type look struct {
 	Reader
 	by Actor
@@ -20,7 +20,7 @@ type edit struct {
 	look
 	w        Writer
 	now      time.Time
-	revision Revision // that the transaction began with
+	revision Revision // at which the transaction began
 	audited  int
 }
 
@@ -45,8 +45,8 @@ func (s *Service) update(ctx context.Context, by Actor, fn func(*edit) error) er
 	})
 }
 
-// transact is update for what must be recorded whoever began it, and whether or
-// not they may still write.
+// transact is update without the check of the actor's rights. It writes the outcome of
+// a change that an actor began, also if the actor lost the right to write since.
 func (s *Service) transact(ctx context.Context, by Actor, fn func(*edit) error) error {
 	_, err := s.store.Update(ctx, func(w Writer) error {
 		e, err := s.edit(w, by)
@@ -69,15 +69,15 @@ func (s *Service) manage(ctx context.Context, by Actor, fn func(*edit) error) er
 }
 
 func (s *Service) edit(w Writer, by Actor) (*edit, error) {
-	rev, err := w.Revision()
-	return &edit{look: look{Reader: w, by: by}, w: w, now: s.clock(), revision: rev}, err
+	at, err := w.Position()
+	return &edit{look: look{Reader: w, by: by}, w: w, now: s.clock(), revision: at.Revision}, err
 }
 
-// clock is the time as it is stored: JSON keeps it as it is.
+// clock returns the time as JSON stores it.
 func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
 
-// admit refuses who may do nothing at all: the zero Actor, a developer who is
-// no user, and whoever is blocked.
+// admit refuses actors who may do nothing: the zero Actor, a developer who is not a
+// user, and a blocked user.
 func (l *look) admit() error {
 	if l.by == (Actor{}) {
 		return fmt.Errorf("no actor: %w", ErrForbidden)
@@ -110,7 +110,7 @@ func (l *look) mayHave(ownerID string) bool {
 	return l.by.Manager || l.by.UserID != "" && l.by.UserID == ownerID
 }
 
-// find reads an entity; whatever cannot be an ID is not found.
+// find reads an entity. A text that cannot be an ID is not found.
 func find[T entity](r Reader, id string) (T, error) {
 	var none T
 	if !isID(id) {
@@ -142,7 +142,7 @@ func (l *look) product(id string) (Product, error) {
 	return p, err
 }
 
-// application reads one that the actor may know of.
+// application reads an application that the actor may know of.
 func (l *look) application(id string) (ClientApplication, error) {
 	a, err := find[ClientApplication](l, id)
 	if err == nil && (a.Deleted || !l.mayHave(a.OwnerID)) {
@@ -151,7 +151,7 @@ func (l *look) application(id string) (ClientApplication, error) {
 	return a, err
 }
 
-// subscription reads one that the actor may know of.
+// subscription reads a subscription that the actor may know of.
 func (l *look) subscription(id string) (Subscription, error) {
 	v, err := find[Subscription](l, id)
 	if err == nil && !l.mayHave(v.OwnerID) {
@@ -160,9 +160,9 @@ func (l *look) subscription(id string) (Subscription, error) {
 	return v, err
 }
 
-// credentials are all of an application, oldest first.
+// credentials returns all credentials of an application, oldest first.
 func (l *look) credentials(applicationID string) ([]Credential, error) {
-	found, err := all[Credential](l, Query{Index: byApplication, Value: applicationID})
+	found, err := all[Credential](l, Query{Where: where(byApplication, applicationID)})
 	slices.SortStableFunc(found, func(a, b Credential) int { return a.Created.Compare(b.Created) })
 	return found, err
 }
@@ -170,8 +170,8 @@ func (l *look) credentials(applicationID string) ([]Credential, error) {
 // write is put for what has no revision of its own to look after.
 func write[T entity](e *edit, v *T) error { return put(e.w, v) }
 
-// note is the record of what the Service keeps for itself: one of a kind and an
-// ID; the zero value if there is none.
+// note reads a record that the Service keeps for itself, by kind and ID. It returns
+// the zero value if there is none.
 func note[T any](r Reader, kind Kind, id string) (T, error) {
 	var v T
 	rec, err := r.Get(kind, id)
@@ -192,7 +192,7 @@ func putNote(w Writer, kind Kind, id string, v any) error {
 	return w.Put(Record{Kind: kind, ID: id, Body: body})
 }
 
-// absent makes sure that an ID is free.
+// absent checks that an ID is free.
 func absent[T entity](e *edit, id string) error {
 	switch _, err := get[T](e, id); {
 	case err == nil:
@@ -202,48 +202,4 @@ func absent[T entity](e *edit, id string) error {
 	default:
 		return err
 	}
-}
-
-// list reads one page of entities that keep accepts, searching on until it is
-// full and there is a next one.
-func list[T entity](r Reader, q Query, limit int, keep func(*T) bool, id func(*T) string) (Page[T], error) {
-	var found Page[T]
-	for {
-		q.Limit = limit + 1
-		batch, err := page[T](r, q)
-		if err != nil {
-			return Page[T]{}, err
-		}
-		for i := range batch {
-			if !keep(&batch[i]) {
-				continue
-			}
-			if len(found.Items) == limit {
-				found.Next = id(&found.Items[limit-1])
-				return found, nil
-			}
-			found.Items = append(found.Items, batch[i])
-		}
-		if len(batch) < q.Limit {
-			return found, nil
-		}
-		q.After = id(&batch[len(batch)-1])
-	}
-}
-
-// query turns a Filter into the limit of a page and the store's query.
-func (f Filter) query() (Query, int, error) {
-	limit := f.Limit
-	switch {
-	case limit == 0:
-		limit = 100
-	case limit < 0 || limit > maxList:
-		return Query{}, 0, &InvalidError{"limit", fmt.Sprintf("must be 1 to %d, or 0 for 100", maxList)}
-	}
-	for field, v := range map[string]string{"search": f.Search, "after": f.After, "ownerId": f.OwnerID} {
-		if err := checkText(field, v, 0, maxName); err != nil {
-			return Query{}, 0, err
-		}
-	}
-	return Query{Text: f.Search, After: f.After}, limit, nil
 }

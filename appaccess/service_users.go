@@ -10,16 +10,19 @@ import (
 type UserRequest struct {
 	ID    string // empty: one is made
 	Name  string // 1 to 300 characters
-	Email string // for people only; may be empty
+	Email string // for display; may be empty
 }
 
 // UserUpdate changes the fields that are not nil.
-type UserUpdate struct{ Name, Email *string }
+type UserUpdate struct {
+	Name, Email *string
+	Revision    Revision // refuses the update if the user has another one by now; 0: any
+}
 
 // CreateUser adds an active user. For managers only.
 func (s *Service) CreateUser(ctx context.Context, by Actor, req UserRequest) (User, error) {
 	id, err := idOr(req.ID, newID)
-	if err := firstError(err, checkText("name", req.Name, 1, maxName), checkEmail(req.Email)); err != nil {
+	if err := allErrors(err, checkText("name", req.Name, 1, maxName), checkEmail(req.Email)); err != nil {
 		return User{}, err
 	}
 	var u User
@@ -35,7 +38,7 @@ func (s *Service) CreateUser(ctx context.Context, by Actor, req UserRequest) (Us
 
 // Users lists users. For managers only.
 func (s *Service) Users(ctx context.Context, by Actor, f Filter) (Page[User], error) {
-	q, limit, err := f.query()
+	q, limit, err := f.query(KindUser)
 	if err != nil {
 		return Page[User]{}, err
 	}
@@ -44,13 +47,13 @@ func (s *Service) Users(ctx context.Context, by Actor, f Filter) (Page[User], er
 		if err := l.onlyManager(); err != nil {
 			return err
 		}
-		found, err = list(l, q, limit, func(*User) bool { return true }, func(u *User) string { return u.ID })
+		found, err = list(l, q, limit, func(*User) bool { return true })
 		return err
 	})
 	return found, err
 }
 
-// User reads one: managers any, a developer themselves.
+// User returns a user: managers see any user, developers themselves.
 func (s *Service) User(ctx context.Context, by Actor, id string) (User, error) {
 	var u User
 	err := s.view(ctx, by, func(l *look) (err error) {
@@ -63,9 +66,9 @@ func (s *Service) User(ctx context.Context, by Actor, id string) (User, error) {
 	return u, err
 }
 
-// UserByAccount finds the user who is bound to an Entra account (the claims tid
-// and oid of a signed-in person), blocked or not. For managers: what signs
-// people in asks as a manager of its own.
+// UserByAccount returns the user who is bound to an Entra account (the claims tid and
+// oid of a signed-in person), blocked or not. For managers: a program that signs
+// people in calls as a manager of its own.
 func (s *Service) UserByAccount(ctx context.Context, by Actor, tenantID, objectID string) (User, error) {
 	tid, err1 := checkGUID("tenantId", tenantID)
 	oid, err2 := checkGUID("objectId", objectID)
@@ -85,41 +88,40 @@ func (s *Service) UserByAccount(ctx context.Context, by Actor, tenantID, objectI
 
 // UpdateUser changes a user's name or email. For managers only.
 func (s *Service) UpdateUser(ctx context.Context, by Actor, id string, up UserUpdate) (User, error) {
-	return s.editUser(ctx, by, id, "user.update", func(u *User) (bool, error) {
+	return s.editUser(ctx, by, id, "user.update", func(e *edit, u *User) (bool, error) {
+		if err := e.expect(KindUser, id, up.Revision); err != nil {
+			return false, err
+		}
 		a, b := change(&u.Name, up.Name), change(&u.Email, up.Email)
-		return a || b, firstError(checkText("name", u.Name, 1, maxName), checkEmail(u.Email))
+		return a || b, allErrors(checkText("name", u.Name, 1, maxName), checkEmail(u.Email))
 	})
 }
 
-// BindUser binds a user to an Entra account, in place of any before; two empty
-// IDs unbind. An account belongs to one user at most. For managers only.
+// BindUser binds a user to an Entra account and replaces an earlier binding; two
+// empty IDs unbind. An account belongs to at most one user. For managers only.
 func (s *Service) BindUser(ctx context.Context, by Actor, id, tenantID, objectID string) (User, error) {
 	if tenantID != "" || objectID != "" {
 		var err1, err2 error
 		tenantID, err1 = checkGUID("tenantId", tenantID)
 		objectID, err2 = checkGUID("objectId", objectID)
-		if err := firstError(err1, err2); err != nil {
+		if err := allErrors(err1, err2); err != nil {
 			return User{}, err
 		}
 	}
-	u, err := s.editUser(ctx, by, id, "user.bind", func(u *User) (bool, error) {
+	u, err := s.editUser(ctx, by, id, "user.bind", func(_ *edit, u *User) (bool, error) {
 		a, b := change(&u.TenantID, &tenantID), change(&u.ObjectID, &objectID)
 		return a || b, nil
 	})
-	var taken *ConflictError
-	if errors.As(err, &taken) && taken.Field == byEntra {
-		err = &ConflictError{Field: "objectId", Reason: "the Entra account is bound to another user", Objects: taken.Objects}
-	}
-	return u, err
+	return u, boundElsewhere(err)
 }
 
-func (s *Service) editUser(ctx context.Context, by Actor, id, action string, fn func(*User) (changed bool, err error)) (User, error) {
+func (s *Service) editUser(ctx context.Context, by Actor, id, action string, fn func(*edit, *User) (changed bool, err error)) (User, error) {
 	var u User
 	err := s.manage(ctx, by, func(e *edit) (err error) {
 		if u, err = e.user(id); err != nil {
 			return err
 		}
-		changed, err := fn(&u)
+		changed, err := fn(e, &u)
 		if err != nil || !changed {
 			return err
 		}
@@ -129,8 +131,8 @@ func (s *Service) editUser(ctx context.Context, by Actor, id, action string, fn 
 	return orZero(u, err)
 }
 
-// auditUser records how a user now stands: above all the account, which says
-// who may sign in as them.
+// auditUser records the user after a change, with the account, which decides who can
+// sign in as the user.
 func (e *edit) auditUser(action string, u *User) error {
 	details := map[string]string{"name": u.Name, "state": string(u.State)}
 	if u.ObjectID != "" {
@@ -139,23 +141,25 @@ func (e *edit) auditUser(action string, u *User) error {
 	return e.audit(action, KindUser, u.ID, details)
 }
 
-// BlockUser ends all access of a user: they may do nothing here any more, every
-// gate refuses their applications and subscriptions at once, and Entra is told
-// to issue no tokens to their applications. For managers only.
+// BlockUser revokes all access of a user. The Service refuses every call of the user,
+// every gate refuses the user's applications and subscriptions at once, and Entra stops
+// issuing tokens to the applications. Calling BlockUser again, or Sync, continues what was
+// interrupted. For managers only.
 func (s *Service) BlockUser(ctx context.Context, by Actor, id string) (User, error) {
 	return s.setUserState(ctx, by, id, UserBlocked, "user.block")
 }
 
-// UnblockUser takes a block back. For managers only.
+// UnblockUser ends a block. For managers only.
 func (s *Service) UnblockUser(ctx context.Context, by Actor, id string) (User, error) {
 	return s.setUserState(ctx, by, id, UserActive, "user.unblock")
 }
 
 func (s *Service) setUserState(ctx context.Context, by Actor, id string, state UserState, action string) (User, error) {
 	var u User
-	var behind targets
+	var behind Objects
+	var many bool
 	err := s.manage(ctx, by, func(e *edit) (err error) {
-		behind = targets{}
+		behind = Objects{}
 		if u, err = e.user(id); err != nil {
 			return err
 		}
@@ -166,36 +170,42 @@ func (s *Service) setUserState(ctx context.Context, by Actor, id string, state U
 				return err
 			}
 		}
-		behind.applications, err = e.disturb(id, changed && s.entra != nil)
+		behind.Applications, many, err = e.disturb(id, changed && s.entra != nil)
 		return err
 	})
 	if err != nil {
 		return User{}, err
 	}
-	return u, s.follow(ctx, behind)
+	return u, s.reconcileAll(ctx, behind, many)
 }
 
-// disturb has Entra follow in all applications of a user whose state changed,
-// and returns those that it is behind with.
-func (e *edit) disturb(userID string, changed bool) (behind []string, err error) {
-	for a, err := range each[ClientApplication](e, Query{Index: byOwner, Value: userID}) {
-		if err != nil {
-			return nil, err
-		}
+// disturb makes all applications of a user pending after the user's state changed,
+// and returns them. If they are many, a task does it.
+func (e *edit) disturb(userID string, changed bool) (behind []string, many bool, err error) {
+	apps, many, err := few[ClientApplication](e, Query{Where: where(byOwner, userID)})
+	if err != nil {
+		return nil, false, err
+	}
+	if many && changed {
+		return nil, true, e.addTask(KindUser, userID)
+	}
+	for i := range apps {
+		a := &apps[i]
 		if changed && !a.Sync.Pending {
 			a.Sync.Pending = true
-			if err := write(e, &a); err != nil {
-				return nil, err
+			if err := write(e, a); err != nil {
+				return nil, false, err
 			}
 		}
 		if a.Sync.Pending {
 			behind = append(behind, a.ID)
 		}
 	}
-	return behind, nil
+	return behind, many, nil
 }
 
-// DeleteUser removes a user who owns nothing any more. For managers only.
+// DeleteUser deletes a user who owns nothing: see [Service.TransferAll]. For managers
+// only.
 func (s *Service) DeleteUser(ctx context.Context, by Actor, id string) error {
 	return s.manage(ctx, by, func(e *edit) error {
 		if _, err := e.user(id); err != nil {
@@ -204,13 +214,17 @@ func (s *Service) DeleteUser(ctx context.Context, by Actor, id string) error {
 		if err := e.ownsNothing(id); err != nil {
 			return err
 		}
-		return firstError(e.w.Delete(KindUser, id), e.audit("user.delete", KindUser, id, nil))
+		return e.dropUser(id)
 	})
+}
+
+func (e *edit) dropUser(id string) error {
+	return firstError(e.endRequestsOf(id), e.audit("user.delete", KindUser, id, nil), e.w.Delete(KindUser, id))
 }
 
 // ownsNothing refuses if a user owns anything, and names some of it.
 func (l *look) ownsNothing(userID string) error {
-	q := Query{Index: byOwner, Value: userID, Limit: 20}
+	q := Query{Where: where(byOwner, userID), Limit: 20}
 	apps, err := page[ClientApplication](l, q)
 	if err != nil {
 		return err
@@ -218,7 +232,7 @@ func (l *look) ownsNothing(userID string) error {
 	subs, err := page[Subscription](l, q)
 	owned := slices.Concat(ids(apps, applicationID), ids(subs, subscriptionID))
 	if err == nil && len(owned) > 0 {
-		err = &ConflictError{Field: "id", Reason: "the user still owns applications or subscriptions: delete them first", Objects: owned}
+		err = &ConflictError{Field: "id", Reason: "the user still owns applications or subscriptions: transfer them (TransferAll) or delete them first", Objects: owned}
 	}
 	return err
 }
@@ -235,7 +249,7 @@ func (l *look) owner(id string) error {
 	return err
 }
 
-// orZero drops what an error left half made.
+// orZero returns the zero value if there is an error.
 func orZero[T any](v T, err error) (T, error) {
 	if err != nil {
 		var none T

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// Snapshot is one immutable state of all products and APIs, made to be asked
-// on every request. It is safe for concurrent use and must not be changed.
+// Snapshot is one immutable state of all products and APIs, for use on every request.
+// It is safe for concurrent use and must not be changed.
 type Snapshot struct {
 	revision Revision
+	resets   uint64 // how many Resets the Catalog had seen when the snapshot was read
 	products map[string]*Product
 	byAPI    map[string][]*Product
-	byAud    map[string][]*Product
 	apis     map[string]*API
 	paths    []*API // longest path first
 }
 
-// NewSnapshot makes a snapshot. It copies neither products nor APIs: hand them
-// over. An API that a product names and that is not among apis is ignored.
+// NewSnapshot makes a snapshot. It keeps products and APIs without a copy: the caller
+// must not change them any more. It ignores an API that a product names and that is
+// not among apis.
 func NewSnapshot(revision Revision, products []Product, apis []API) *Snapshot {
 	s := &Snapshot{
 		revision: revision,
 		products: make(map[string]*Product, len(products)),
 		byAPI:    map[string][]*Product{},
-		byAud:    map[string][]*Product{},
 		apis:     make(map[string]*API, len(apis)),
 	}
 	for i := range apis {
@@ -46,40 +46,35 @@ func NewSnapshot(revision Revision, products []Product, apis []API) *Snapshot {
 				s.byAPI[id] = append(s.byAPI[id], p)
 			}
 		}
-		for _, aud := range []string{p.Entra.AppID, p.Entra.IdentifierURI} {
-			if aud != "" {
-				s.byAud[aud] = append(s.byAud[aud], p)
-			}
-		}
 	}
 	return s
 }
 
-// Revision is the store's revision that the snapshot shows.
+// Revision returns the store's revision that the snapshot shows.
 func (s *Snapshot) Revision() Revision { return s.revision }
 
-// Product finds a product; nil if there is none.
+// shows reports whether a snapshot was read after a Reset and shows a revision.
+func (s *Snapshot) shows(reset uint64, rev Revision) bool {
+	return s.resets == reset && s.revision >= rev
+}
+
+// Product returns a product; nil if it does not exist.
 func (s *Snapshot) Product(id string) *Product { return s.products[id] }
 
-// API finds an API; nil if there is none.
+// API returns an API; nil if it does not exist.
 func (s *Snapshot) API(id string) *API { return s.apis[id] }
 
-// Products are all products, in no order.
+// Products returns all products, in no order.
 func (s *Snapshot) Products() iter.Seq[*Product] { return maps.Values(s.products) }
 
-// APIs are all APIs, those with the longest path first.
+// APIs returns all APIs, the longest paths first.
 func (s *Snapshot) APIs() iter.Seq[*API] { return slices.Values(s.paths) }
 
-// ProductsOf are the products that group an API.
+// ProductsOf returns the products that group an API.
 func (s *Snapshot) ProductsOf(apiID string) []*Product { return s.byAPI[apiID] }
 
-// KnownAudience reports whether any product, with token access on or not, has
-// this audience.
-func (s *Snapshot) KnownAudience(aud string) bool { return len(s.byAud[aud]) > 0 }
-
-// Match finds the API whose path holds an URL path, by whole segments, the
-// longest first; nil if there is none. The path must be clean: that is the
-// caller's to check.
+// Match returns the API whose path is the longest beginning of a URL path, by whole
+// segments; nil if there is none. The path must be clean: the caller must check that.
 func (s *Snapshot) Match(path string) *API {
 	for _, a := range s.paths {
 		if rest, ok := strings.CutPrefix(path, strings.TrimSuffix(a.Path, "/")); ok && (rest == "" || rest[0] == '/') {
@@ -89,43 +84,43 @@ func (s *Snapshot) Match(path string) *API {
 	return nil
 }
 
-// ClientState is what a gate needs to know of a client application.
+// ClientState is what a gate must know of a client application.
 type ClientState struct {
-	ApplicationID string // ours
+	ApplicationID string // ID in the store
 	AppID         string // Entra's client ID
 	Name          string
 	OwnerID       string
-	// Refusal says why the client has no access at all: NotRefused if it has.
-	Refusal Refusal
-	// Products are the IDs of the products that it is granted.
-	Products []string
+	// DenyReason says why the client has no access at all; NotDenied if it has
+	// access.
+	DenyReason DenyReason
+	Grants     Grants
+	Kind       ClientKind
+	// ServicePrincipalID is the object ID that the tokens of an existing service
+	// principal must carry (oid). It is empty for an application that is registered
+	// here, which the client ID identifies.
+	ServicePrincipalID string
 }
 
-// Granted reports whether the client is granted a product.
-func (c *ClientState) Granted(productID string) bool {
-	return slices.Contains(c.Products, productID)
-}
-
-// KeyState is what a gate needs to know of a subscription key.
+// KeyState is what a gate must know of a subscription key.
 type KeyState struct {
 	SubscriptionID string
 	Name           string
 	OwnerID        string
 	Scope          Scope
 	Primary        bool      // which of the two keys it is
-	Expires        time.Time // zero: never; the asker compares it with its own clock
-	Refusal        Refusal
+	Expires        time.Time // zero: never; the caller compares it with its own clock
+	DenyReason     DenyReason
 }
 
-// Refusal is why a known client or key has no access. Empty: it has.
-type Refusal string
+// DenyReason says why a client or key has no access; empty if it has access.
+type DenyReason string
 
-// The refusals.
+// The reasons.
 const (
-	NotRefused            Refusal = ""
-	UnknownClient         Refusal = "client unknown"
-	UnknownKey            Refusal = "key unknown"
-	OwnerBlocked          Refusal = "owner blocked"
-	ApplicationNotActive  Refusal = "application not active"
-	SubscriptionNotActive Refusal = "subscription not active"
+	NotDenied             DenyReason = ""
+	UnknownClient         DenyReason = "client unknown"
+	UnknownKey            DenyReason = "key unknown"
+	OwnerBlocked          DenyReason = "owner blocked"
+	ApplicationNotActive  DenyReason = "application not active"
+	SubscriptionNotActive DenyReason = "subscription not active"
 )

@@ -12,10 +12,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// refuse answers a request that does not pass.
+// refuse writes the answer to a refused request.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d *decision) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
+	h["Entragate-Decision-Id"] = []string{d.identifier()}
 	if d.status == http.StatusUnauthorized || d.status == http.StatusForbidden || d.status == http.StatusBadRequest {
 		g.challenge(h, r, d)
 	}
@@ -30,15 +31,20 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d *decision) {
 	}
 	h.Set("Content-Type", "application/json")
 	body := bodies[answer{d.reason, d.status}]
+	if d.op != nil && (d.reason == RoleMissing || d.reason == ClientNotGranted) {
+		body = text(d.status, messages[d.reason]+" "+d.description()+".")
+	}
 	if d.reason == TokenAudienceNotAllowed && d.status == http.StatusForbidden && d.route.scope != "" {
 		body = otherProduct
 	}
 	w.WriteHeader(d.status)
-	_, _ = w.Write(body)
+	var buffer [320]byte
+	out := append(append(buffer[:0], body...), `, "decisionId": "`...)
+	_, _ = w.Write(append(d.appendID(out), `" }`...))
 }
 
-// refusal is what Config.Refuse writes to. An answer that says no status has
-// that of the decision: net/http's own default would be 200.
+// refusal is the ResponseWriter of Config.Refuse. If Refuse writes no status, the
+// answer gets the decision's status: net/http's own default would be 200.
 type refusal struct {
 	http.ResponseWriter
 	status int
@@ -72,7 +78,7 @@ func (w *refusal) FlushError() error {
 // Flush implements [http.Flusher].
 func (w *refusal) Flush() { _ = w.FlushError() }
 
-// Unwrap gives [http.ResponseController] the rest.
+// Unwrap lets [http.ResponseController] reach the wrapped writer's other methods.
 func (w *refusal) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 const (
@@ -80,8 +86,8 @@ const (
 	keyInvalid = "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription."
 )
 
-// messages are what a caller is told: the kind of failure, no more. The two on
-// keys are API Management's.
+// messages are shown to the caller. They name only the kind of failure. The two
+// messages about keys are API Management's.
 var messages = map[Reason]string{
 	RequestAmbiguous:          "A credential was sent more than once. Send it once.",
 	PathNotAllowed:            "The path has dot segments, empty segments, encoded slashes or parameters. Send it in its plain form.",
@@ -100,11 +106,13 @@ var messages = map[Reason]string{
 	CredentialNotAccepted:     "Access denied: this kind of credential is not accepted here.",
 	TokenOfUser:               "Access denied: only tokens of applications are accepted.",
 	RoleMissing:               "Access denied: the application's token lacks the role for this product.",
+	ScopeMissing:              "Access denied: the user's token has none of the scopes of this product.",
 	ClientNotAllowed:          "Access denied: the client application has no access.",
 	ClientNotGranted:          "Access denied: the client application is not granted this product.",
 	ProductSuspended:          "Access denied: the product is suspended.",
 	ProductOpen:               "Access denied: the product asks for no credential and is not open to the public.",
 	OperationNotFound:         "Resource not found",
+	CallerGone:                "The request was cancelled by the caller.",
 	KeysUnavailable:           "The access token cannot be checked at present. Try again later.",
 	CatalogUnavailable:        "The request cannot be authorized at present. Try again later.",
 }
@@ -114,19 +122,20 @@ type answer struct {
 	status int
 }
 
-// bodies are the answers with API Management's shape.
+// bodies are the JSON bodies of refusals in API Management's format, without the
+// decision's ID and the closing brace.
 var bodies = func() map[answer][]byte {
 	all := map[answer][]byte{}
 	for reason, message := range messages {
-		for _, status := range []int{400, 401, 403, 404, 503} {
+		for _, status := range []int{400, 401, 403, 404, statusCallerGone, 503} {
 			all[answer{reason, status}] = text(status, message)
 		}
 	}
 	return all
 }()
 
-// otherProduct is for a token of another product, where the challenge names the
-// scope of one that would do.
+// otherProduct is the body for a token of another product. The challenge beside it
+// names a scope that the route accepts.
 var otherProduct = text(http.StatusForbidden, "Access denied: the access token is for another product. Ask for one with the scope that the WWW-Authenticate header names.")
 
 func text(status int, message string) []byte {
@@ -134,11 +143,12 @@ func text(status int, message string) []byte {
 	if err != nil {
 		panic(err)
 	}
-	return []byte(`{ "statusCode": ` + strconv.Itoa(status) + `, "message": ` + string(quoted) + ` }`)
+	return []byte(`{ "statusCode": ` + strconv.Itoa(status) + `, "message": ` + string(quoted))
 }
 
-// challenge says which credentials would do: one challenge for tokens
-// (RFC 6750, 3) and one for keys, as far as the route's products accept them.
+// challenge adds a WWW-Authenticate header for each kind of credential that the
+// route's products accept: tokens (RFC 6750, 3) and keys. A refused token gets a
+// Bearer challenge in any case.
 func (g *Gate) challenge(h http.Header, r *http.Request, d *decision) {
 	if d.route == nil || d.reason == PathNotAllowed {
 		return
@@ -147,11 +157,11 @@ func (g *Gate) challenge(h http.Header, r *http.Request, d *decision) {
 		h.Add("WWW-Authenticate", g.bearerChallenge(d))
 	}
 	if d.route.key && d.status == http.StatusUnauthorized {
-		h.Add("WWW-Authenticate", `AzureApiManagementKey realm="`+quotable(g.realm(r)+d.route.path)+`",name="`+g.cfg.KeyHeader+`",type="header"`)
+		h.Add("WWW-Authenticate", `AzureApiManagementKey realm="`+quotable(g.realm(r)+d.route.path)+`",name="`+g.keysAt(d.route).header+`",type="header"`)
 	}
 }
 
-// realm is the public address of the service, as far as it is known.
+// realm is Config.Resource, or the host of the request if that is empty.
 func (g *Gate) realm(r *http.Request) string {
 	if g.cfg.Resource != "" {
 		return strings.TrimSuffix(g.cfg.Resource, "/")
@@ -176,13 +186,22 @@ func (g *Gate) bearerChallenge(d *decision) string {
 	}
 	if d.credential == TokenCredential && d.reason != TokenNotPresent {
 		param("error", d.code())
-		param("error_description", string(d.reason))
+		param("error_description", d.description())
 	}
 	if d.status != http.StatusBadRequest {
 		param("scope", d.route.scopeFor(d.product))
 	}
 	param("resource_metadata", g.metadata)
 	return string(b)
+}
+
+// description is the reason and, if the caller may not use the operation, the app
+// roles that the operation needs.
+func (d *decision) description() string {
+	if d.op == nil || d.expected == "" || d.reason != RoleMissing && d.reason != ClientNotGranted {
+		return string(d.reason)
+	}
+	return string(d.reason) + ": operation " + quotable(d.op.id) + " needs " + quotable(d.expected)
 }
 
 // code is RFC 6750's error code (3.1).
@@ -196,7 +215,7 @@ func (d *decision) code() string {
 	return "invalid_token"
 }
 
-// quotable is text that may stand in a quoted string.
+// quotable drops the characters of s that a quoted string cannot hold.
 func quotable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
@@ -208,7 +227,8 @@ func quotable(s string) string {
 
 const wellKnown = "/.well-known/oauth-protected-resource"
 
-// metadataURL is where the metadata of a resource is found; empty without one.
+// metadataURL is the URL of a resource's metadata; empty if resource is empty or
+// is not a URL.
 func metadataURL(resource string) string {
 	u, err := url.Parse(resource)
 	if err != nil || resource == "" {
@@ -221,10 +241,10 @@ func metadataPath(resource *url.URL) string {
 	return wellKnown + strings.TrimSuffix(resource.EscapedPath(), "/")
 }
 
-// MetadataPath is where to mount [Gate.Metadata]:
-// /.well-known/oauth-protected-resource, followed by the path of
-// Config.Resource if that has one (RFC 9728, 3.1). A proxy in front of the
-// service that takes a prefix off its paths must route this one, too.
+// MetadataPath returns the path at which to mount [Gate.Metadata]:
+// /.well-known/oauth-protected-resource, followed by the path of Config.Resource
+// if it has one (RFC 9728, 3.1). A proxy in front of the service that removes a
+// prefix from paths must also route this path.
 func (g *Gate) MetadataPath() string {
 	u, err := url.Parse(g.cfg.Resource)
 	if err != nil {
@@ -233,9 +253,10 @@ func (g *Gate) MetadataPath() string {
 	return metadataPath(u)
 }
 
-// Metadata serves the protected-resource metadata of RFC 9728: which tenants
-// issue tokens for this service and which scopes to ask for. Mount it, outside
-// the gate, at [Gate.MetadataPath]. Without Config.Resource it answers 404.
+// Metadata returns a handler that serves the protected-resource metadata of RFC
+// 9728: which tenants issue tokens for this service and which scopes to ask for.
+// Mount it outside the gate, at [Gate.MetadataPath]. Without Config.Resource it
+// answers 404.
 func (g *Gate) Metadata() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := g.current()
@@ -253,7 +274,7 @@ func (g *Gate) Metadata() http.Handler {
 			Scopes   []string `json:"scopes_supported,omitempty"`
 			Methods  []string `json:"bearer_methods_supported"`
 		}{Resource: g.cfg.Resource, Scopes: p.scopes(), Methods: []string{"header"}}
-		for _, tn := range g.verifier.tenants {
+		for _, tn := range g.verifier.trust.Load().tenants {
 			doc.Servers = append(doc.Servers, tn.issuerV2)
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -261,7 +282,7 @@ func (g *Gate) Metadata() http.Handler {
 	})
 }
 
-// scopes are those of all published products that accept tokens, sorted.
+// scopes returns the sorted scopes of all published products that accept tokens.
 func (p *policy) scopes() []string {
 	var out []string
 	for _, pr := range p.products {

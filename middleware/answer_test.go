@@ -134,12 +134,12 @@ func TestChallenges(t *testing.T) {
 	w = get(g.Metadata(), "/.well-known/oauth-protected-resource/v1")
 	assert.Equal(t, 200, w.Code)
 	assert.JSONEq(t, `{"resource":"https://api.example.com/v1/","authorization_servers":["`+authority+"/"+tenantID+`/v2.0"],
-		"scopes_supported":["api://`+appID+`/.default"],"bearer_methods_supported":["header"]}`, w.Body.String(), "products that are not published are not told of")
+		"scopes_supported":["api://`+appID+`/.default"],"bearer_methods_supported":["header"]}`, w.Body.String(), "products that are not published are not listed")
 	cfg.Resource = ""
 	assert.Equal(t, 404, get(open(t, cfg).Metadata(), "/").Code)
 }
 
-// The scope to ask for is that of a product that takes tokens, and only what
+// The scope to ask for belongs to a product that takes tokens, and only what
 // may stand in a challenge.
 func TestScopeOfTheChallenge(t *testing.T) {
 	t.Parallel()
@@ -201,7 +201,7 @@ func TestHostInAChallenge(t *testing.T) {
 	}
 }
 
-// The metadata names the scopes of what is published and takes tokens, in one
+// The metadata names the scopes of published products that take tokens, in one
 // order.
 func TestMetadataScopes(t *testing.T) {
 	t.Parallel()
@@ -223,8 +223,8 @@ func TestMetadataScopes(t *testing.T) {
 	assert.Equal(t, 503, get(h, "/").Code)
 }
 
-// People are told which audiences there are, but not hundreds of them.
-func TestAudiencesAreTold(t *testing.T) {
+// A person can read which audiences exist, but not hundreds of them.
+func TestRefusalsNameTheAudiences(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{
 		1: "a0", 10: "a0 or a1 or a2 or a3 or a4 or a5 or a6 or a7 or a8 or a9", 11: "a0 or a1 or a2 or a3 or a4 or a5 or a6 or a7 or a8 or a9 or another",
@@ -235,7 +235,7 @@ func TestAudiencesAreTold(t *testing.T) {
 			cfg.Products = append(cfg.Products, middleware.Product{ID: fmt.Sprint("p", i), Audiences: []string{fmt.Sprintf("a%x", i)}, Role: role})
 		}
 		d := open(t, cfg).Explain(bearerRequest(mint(t, claims(nil))))
-		assert.Equal(t, []any{middleware.TokenAudienceNotAllowed, want}, []any{d.Reason, d.Detail.Want}, n)
+		assert.Equal(t, []any{middleware.TokenAudienceNotAllowed, want}, []any{d.Reason, d.Detail.Expected}, n)
 	}
 }
 
@@ -297,7 +297,7 @@ func TestPaths(t *testing.T) {
 	defer srv.Close()
 	for path, status := range map[string]int{
 		"/echo": 401, "/echo/": 401, "/echo/x": 401, "/echo/a.b/..x/.hidden": 401, "/echo/%20": 401, "/echo/caf%C3%A9": 401,
-		"/echoes": 404, "/Echo": 404, "/": 404, "/ech": 404,
+		"/echoes": 404, "/Echo": 400, "/ECHO/x": 400, "/echo/Admin": 400, "/echo/X": 401, "/": 404, "/ech": 404,
 		"/echo/../x": 400, "/./echo": 400, "/echo/.": 400, "/echo/..": 400, "//echo": 400, "/echo//x": 400, "/echo/..;/x": 400, "/echo/.;a=b/x": 400,
 		"/echo%2fx": 400, "/echo%2Fadmin": 400, "/echo%5cx": 400, "/echo/%2e%2e/x": 400, "/echo/%2E": 400, "/echo/%00": 400, "/echo/%0d%0a": 400,
 		"/echo/a%2fb": 400, "/echo/a%2Fb": 400, "/echo/a%5cb": 400, "/echo/a%5Cb": 400, "/echo/a%252fb": 401, "/echo/a%3bb": 401,

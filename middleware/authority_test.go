@@ -123,7 +123,7 @@ func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 type object = map[string]any
 
-// claims are those of a version 2 application token, with changes; a nil value
+// claims returns the claims of a version 2 application token, with changes; a nil value
 // takes a claim out.
 func claims(changes object) object {
 	return claimsAt(time.Now(), changes)

@@ -10,31 +10,36 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// decision is what becomes of one request. Its failure is empty if it passes.
+// decision is the outcome of one request. Its failure is empty if the request
+// passes.
 type decision struct {
 	failure
 	route      *route
 	credential CredentialKind
 	open       bool          // passes without a credential
 	cached     bool          // the token had been checked before
-	caller     caller        // of a genuine credential; without a product if that was refused
+	caller     caller        // of a valid credential; its product is nil if the request was refused
 	retry      time.Duration // of a 503
-	claimed    string        // client ID, as a token that was refused says
+	claimed    string        // client ID in the token, not verified
+	token      *token        // the token that was sent, verified or not; nil if none could be decoded
+	id         uint64        // of a refusal; 0 if there is no ID
+	op         *operation    // nil where no operations are enforced
+	reported   Reason        // why the request would be refused if operations were enforced
 }
 
-// decide holds a request's credentials against a route. A valid one passes
-// whatever the other is, unless there are two Authorization headers; of several
-// failures the one that ranks highest is answered.
-func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, now time.Time) (d decision) {
-	d.route, d.credential = r, NoCredential
+// decide checks a request's credentials against a route. One valid credential is
+// enough, unless there are two Authorization headers. If both token and key are
+// refused, the failure with the higher rank is answered.
+func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, op *operation, now time.Time) (d decision) {
+	d.route, d.credential, d.op = r, NoCredential, op
 	if c.none() {
 		d.failure = g.anonymous(r)
 		d.open = d.ok()
 		return d
 	}
-	if c.twoAuth { // which one counts, others may see differently: no key makes up for it
+	if c.twoAuth { // servers differ in which one they read: even a valid key does not help
 		d.credential = TokenCredential
-		d.failure = failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "Authorization", got: "more than one", want: "one"}
+		d.failure = failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "Authorization", actual: "more than one", expected: "one"}
 		return d
 	}
 	if c.hasAuth {
@@ -60,9 +65,9 @@ func (g *Gate) decide(ctx context.Context, c *credentials, p *policy, r *route, 
 func (g *Gate) anonymous(r *route) failure {
 	switch {
 	case r.token:
-		return unauthorized(TokenNotPresent, "Authorization", absent, "Bearer and an access token")
+		return unauthorized(TokenNotPresent, "Authorization", missing, "Bearer and an access token")
 	case r.key:
-		return unauthorized(SubscriptionKeyNotFound, g.cfg.KeyHeader, absent, "a subscription key")
+		return unauthorized(SubscriptionKeyNotFound, g.keysAt(r).header, missing, "a subscription key")
 	case !r.open || !g.cfg.InsecureAllowOpenProducts:
 		return forbidden(ProductOpen, "access of the product", "open", "a product that asks for a credential")
 	case !slices.ContainsFunc(r.products, func(p *product) bool { return !p.suspended }):
@@ -78,11 +83,11 @@ func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, n
 	}
 	v, f := g.verifier.check(ctx, c.token, p, now)
 	if v.token != nil {
-		d.claimed = v.token.client()
+		d.claimed, d.token = v.token.client(), v.token
 	}
 	if f.status == http.StatusServiceUnavailable {
-		d.retry = v.tenant.keys.retryAfter()
-		if hopeless := g.grants(ctx, v.token, p, r, nil); !hopeless.ok() && hopeless.status != f.status {
+		d.retry = v.keys.retryAfter()
+		if hopeless := g.grants(ctx, v.token, p, r, d.op, nil); !hopeless.ok() && hopeless.status != f.status {
 			return hopeless
 		}
 		return f
@@ -90,26 +95,27 @@ func (g *Gate) token(ctx context.Context, c *credentials, p *policy, r *route, n
 	if !f.ok() {
 		return f
 	}
-	d.caller, d.cached = caller{token: v.token, api: r.api}, v.cached
-	return g.grants(ctx, v.token, p, r, d)
+	d.caller, d.cached = caller{token: v.token, api: r.api, op: d.op}, v.cached
+	return g.grants(ctx, v.token, p, r, d.op, d)
 }
 
-// grants looks for a product of the route that lets a token pass: audience,
-// role and access must be that one product's, and in managed mode the client
-// must be granted it. d may be nil, to see only whether one could: the token
-// is not verified then, and the catalog is not asked about whom it names.
-func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *decision) failure {
+// grants looks for a product of the route that lets a token pass. One product must
+// accept the token's audience, role and kind of credential, and in managed mode it
+// must be granted to the client. If d is nil, the token is not verified yet: grants
+// then only says whether some product could let it pass, and does not ask the
+// catalog about the client.
+func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, op *operation, d *decision) failure {
 	if f := p.knows(t); !f.ok() {
 		return f
 	}
 	best, closest := failure{}, -1
-	var roles []string // of products that a token comes closest to, but for the role
+	var roles []string // that products ask for whose only failed check is the role
 	var client *appaccess.ClientState
 	for _, pr := range r.products {
-		f, near := pr.admits(t)
+		f, near := pr.admits(t, op)
 		if f.ok() && g.managed && d != nil {
-			near = 5
-			client, f = g.client(ctx, t, pr, client)
+			near = passes
+			client, f = g.client(ctx, t, pr, op, client)
 		}
 		if f.ok() {
 			if d != nil {
@@ -121,27 +127,36 @@ func (g *Gate) grants(ctx context.Context, t *token, p *policy, r *route, d *dec
 			closest, best = near, f
 			best.product = pr.id
 		}
-		if near == roleMissing && f.reason == RoleMissing && len(roles) <= mostNamed && !slices.Contains(roles, pr.role) {
-			roles = append(roles, pr.role)
+		if near == roleMissing && f.reason == RoleMissing && len(roles) <= mostNamed && !slices.Contains(roles, op.required(pr)) {
+			roles = append(roles, op.required(pr))
 		}
 	}
 	if closest == roleMissing && best.reason == RoleMissing {
-		best.want = clip(anyOf(roles))
+		best.expected = clip(anyOf(roles))
 	}
 	if closest <= 0 {
-		got := listed(t.aud, absent)
+		actual := listed(t.aud, missing)
 		if len(t.aud) == 1 { // p knows it
-			got += " of product " + p.audiences[t.aud[0]].id
+			actual += " of product " + p.audiences[t.aud[0]].id
 		}
-		best = forbidden(TokenAudienceNotAllowed, "aud", got, r.audList)
+		best = forbidden(TokenAudienceNotAllowed, "aud", actual, r.audList)
 	}
 	return best
 }
 
-// roleMissing is how near a token is that lacks nothing but the role.
-const roleMissing = 4
+// The checks of a product, in order. The refusal names the product at which the
+// token fails the latest check.
+const (
+	otherAudience = iota
+	tokensRefused
+	productSuspended
+	clientRefused
+	roleMissing // nothing but the role, or the user's scope, is missing
+	claimMissing
+	passes
+)
 
-// listed is a list as it is told, or what stands for an empty one.
+// listed joins a list for a record. For an empty list it returns none.
 func listed(list []string, none string) string {
 	if len(list) == 0 {
 		return none
@@ -149,30 +164,60 @@ func listed(list []string, none string) string {
 	return clip(strings.Join(list, " "))
 }
 
-// admits holds a token against one product; near says how far it got.
-func (pr *product) admits(t *token) (f failure, near int) {
+// admits checks a token against one product. near is the check that failed, or
+// passes.
+func (pr *product) admits(t *token, op *operation) (f failure, near int) {
 	switch {
 	case !pr.accepts(t.aud):
-		return failure{reason: TokenAudienceNotAllowed, status: http.StatusForbidden}, 0
+		return failure{reason: TokenAudienceNotAllowed, status: http.StatusForbidden}, otherAudience
 	case !pr.access.Token:
-		return forbidden(CredentialNotAccepted, "access of "+pr.id, "token", "another kind of credential"), 1
+		return forbidden(CredentialNotAccepted, "access of "+pr.id, "token", "another kind of credential"), tokensRefused
 	case pr.suspended:
-		return forbidden(ProductSuspended, "product", pr.id+" is suspended", "not suspended"), 2
-	case pr.role == "":
-		return forbidden(RoleMissing, "role of product "+pr.id, absent, "one (it is not in Entra yet)"), 3
-	case !slices.Contains(t.roles, pr.role):
-		if slices.ContainsFunc(t.roles, func(s string) bool { return strings.EqualFold(s, pr.role) }) {
-			// Entra writes a role as it was defined: this one is none of its.
-			return unauthorized(TokenClaimValueNotAllowed, "roles", listed(t.roles, absent), pr.role), roleMissing
-		}
-		return forbidden(RoleMissing, "roles", listed(t.roles, absent), pr.role), roleMissing
+		return forbidden(ProductSuspended, "product", pr.id+" is suspended", "not suspended"), productSuspended
+	case t.user() && len(pr.scopes) == 0:
+		return forbidden(TokenOfUser, "scp", "present", "none (an application's token)"), clientRefused
+	case !pr.admitsSomeone():
+		return forbidden(RoleMissing, "role of product "+pr.id, missing, "one (it is not in Entra yet)"), clientRefused
+	case len(pr.clients) > 0 && !slices.Contains(pr.clients, strings.ToLower(t.client())):
+		return forbidden(ClientNotAllowed, "azp or appid", clip(t.client()), "one of the product's Clients"), clientRefused
 	}
-	return failure{}, 5
+	if f := pr.permits(t, op); !f.ok() {
+		return f, roleMissing
+	}
+	for name, values := range pr.claims {
+		if !slices.ContainsFunc(t.extra[name], func(v string) bool { return slices.Contains(values, v) }) {
+			return forbidden(TokenClaimValueNotAllowed, name, listed(t.extra[name], missing), anyOf(values)), claimMissing
+		}
+	}
+	return failure{}, passes
 }
 
-// client asks the catalog, once for all products, whether the token's client
-// may use a product now.
-func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appaccess.ClientState) (*appaccess.ClientState, failure) {
+// permits checks the scope of a user's token, or the role of an application's
+// token if the product has one. A role in a user's token never counts.
+func (pr *product) permits(t *token, op *operation) failure {
+	if t.user() {
+		for _, s := range t.scopes() {
+			if slices.Contains(pr.scopes, s) {
+				return failure{}
+			}
+		}
+		return forbidden(ScopeMissing, "scp", clip(t.scp), anyOf(pr.scopes))
+	}
+	switch {
+	case pr.role == "" && len(pr.scopes) > 0:
+		return forbidden(RoleMissing, "role of product "+pr.id, missing, "a user's token: the product has Scopes and no Role")
+	case pr.role == "" || slices.Contains(t.roles, pr.role) || op.met(pr.id, t.roles):
+		return failure{}
+	case slices.ContainsFunc(t.roles, func(s string) bool { return strings.EqualFold(s, pr.role) }):
+		// Entra writes a role as it was defined, so this one is not Entra's.
+		return unauthorized(TokenClaimValueNotAllowed, "roles", listed(t.roles, missing), pr.role)
+	}
+	return forbidden(RoleMissing, "roles", listed(t.roles, missing), op.required(pr))
+}
+
+// client asks the catalog whether the token's client may use a product now. known
+// is the catalog's answer for an earlier product, so that one request asks once.
+func (g *Gate) client(ctx context.Context, t *token, pr *product, op *operation, known *appaccess.ClientState) (*appaccess.ClientState, failure) {
 	if known == nil {
 		s, err := g.catalog.Client(ctx, t.client())
 		if err != nil {
@@ -180,13 +225,19 @@ func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appacce
 		}
 		known = &s
 	}
-	if known.Refusal != appaccess.NotRefused {
-		f := forbidden(ClientNotAllowed, "client", clip(t.client())+": "+string(known.Refusal), "an active application of an active owner")
-		f.refusal = known.Refusal
+	if known.DenyReason != appaccess.NotDenied {
+		f := forbidden(ClientNotAllowed, "client", clip(t.client())+": "+string(known.DenyReason), "an active application of an active owner")
+		f.refusal = known.DenyReason
 		return known, f
 	}
-	if !known.Granted(pr.id) {
-		return known, forbidden(ClientNotGranted, "products of the client", listed(known.Products, "none"), pr.id)
+	if id := known.ServicePrincipalID; id != "" && id != t.oid && !t.user() {
+		return known, forbidden(ClientNotAllowed, "oid", clip(t.oid), id+", the service principal that is registered for the client ID")
+	}
+	if !op.granted(pr.id, known.Grants) {
+		if op != nil && known.Grants.Has(pr.id) {
+			return known, forbidden(ClientNotGranted, "permissions of the client", listed(known.Grants.Of(pr.id), "none"), op.required(pr))
+		}
+		return known, forbidden(ClientNotGranted, "products of the client", listed(known.Grants.Products(), "none"), pr.id)
 	}
 	return known, failure{}
 }
@@ -195,24 +246,30 @@ func (g *Gate) client(ctx context.Context, t *token, pr *product, known *appacce
 func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time, d *decision) failure {
 	switch {
 	case c.twoKeys:
-		return failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "subscription key", got: "more than one", want: "one"}
+		return failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: "subscription key", actual: "more than one", expected: "one"}
 	case c.key == "" || len(c.key) > maxKeyInput:
 		return unauthorized(SubscriptionKeyInvalid, "subscription key", "empty or too long", "a subscription key")
 	case !r.key:
 		return unauthorized(CredentialNotAccepted, "access of the product", "subscription key", "a token")
 	}
-	k, err := g.catalog.Key(ctx, appaccess.SumKey(c.key))
+	return g.keyGrants(ctx, appaccess.HashKey(c.key), r, now, d)
+}
+
+// keyGrants looks for a product of the route that a subscription key opens. hash
+// is the key's SHA-256. With the zero time as now, expiry is not checked.
+func (g *Gate) keyGrants(ctx context.Context, hash [32]byte, r *route, now time.Time, d *decision) failure {
+	k, err := g.catalog.Key(ctx, hash)
 	switch {
 	case err != nil:
 		return unavailable(CatalogUnavailable, "subscription", err)
-	case k.Refusal != appaccess.NotRefused:
-		f := unauthorized(SubscriptionKeyInvalid, "subscription key", string(k.Refusal), "a key of an active subscription")
-		f.refusal = k.Refusal
+	case k.DenyReason != appaccess.NotDenied:
+		f := unauthorized(SubscriptionKeyInvalid, "subscription key", string(k.DenyReason), "a key of an active subscription")
+		f.refusal = k.DenyReason
 		return f
 	case !k.Expires.IsZero() && !now.Before(k.Expires):
 		return unauthorized(SubscriptionKeyInvalid, "subscription "+k.SubscriptionID, "expired", "after "+second(now))
 	}
-	who := caller{key: &k, api: r.api}
+	who := caller{key: &keyCaller{k, hash}, api: r.api, op: d.op}
 	f := who.reach(r)
 	if d.caller.token == nil || f.ok() {
 		d.caller = who
@@ -220,7 +277,7 @@ func (g *Gate) key(ctx context.Context, c *credentials, r *route, now time.Time,
 	return f
 }
 
-// reach looks for a product of the route that a subscription's scope reaches.
+// reach looks for a product of the route that the subscription's scope covers.
 func (c *caller) reach(r *route) failure {
 	k := c.key
 	best := unauthorized(SubscriptionKeyInvalid, "scope", string(k.Scope), "one that reaches this API")
@@ -239,7 +296,7 @@ func (c *caller) reach(r *route) failure {
 	return best
 }
 
-// isScope compares without building the scope.
+// isScope reports whether s is kind+id, without allocating that string.
 func isScope(s appaccess.Scope, kind, id string) bool {
 	return len(s) == len(kind)+len(id) && string(s[:len(kind)]) == kind && string(s[len(kind):]) == id
 }

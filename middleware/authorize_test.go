@@ -40,7 +40,7 @@ func TestProductsOfOneAPI(t *testing.T) {
 		"role of one, audience of another": {tokens, tokens, false, mixed, 403, middleware.RoleMissing, "other", "roles", 0, role, "Product.Other.All"},
 	} {
 		c := newCatalog()
-		c.keys[appaccess.SumKey("all")] = appaccess.KeyState{SubscriptionID: "all", Scope: appaccess.AllAPIs}
+		c.keys[appaccess.HashKey("all")] = appaccess.KeyState{SubscriptionID: "all", Scope: appaccess.AllAPIs}
 		p := products()
 		p[0].Access, p[1].Access, p[0].Suspended = tc.first, tc.second, tc.suspendFirst
 		c.publish(p, apis())
@@ -49,13 +49,13 @@ func TestProductsOfOneAPI(t *testing.T) {
 		d := g.Explain(r)
 		assert.Equal(t, []any{tc.reason, tc.product, tc.field, tc.asked}, []any{d.Reason, d.Product, d.Detail.Field, c.asked}, name)
 		if tc.want != "" {
-			assert.Equal(t, []string{tc.got, tc.want}, []string{d.Detail.Got, d.Detail.Want}, name)
+			assert.Equal(t, []string{tc.got, tc.want}, []string{d.Detail.Actual, d.Detail.Expected}, name)
 		}
 		assert.Equal(t, tc.status, do(g.Wrap(echo), r).Code, name)
 	}
 }
 
-// A token for another product of the gate is told what the route takes.
+// The refusal of a token for another product of the gate says what the route takes.
 func TestAudienceOfAnotherRoute(t *testing.T) {
 	t.Parallel()
 	c := newCatalog()
@@ -64,15 +64,15 @@ func TestAudienceOfAnotherRoute(t *testing.T) {
 	g := open(t, managed(newEntra(), c))
 	r := request("/echo/admin", "Authorization", "Bearer "+mint(t, claims(nil)))
 	d := g.Explain(r)
-	assert.Equal(t, []any{403, middleware.TokenAudienceNotAllowed, "aud", appID + " of product starter"}, []any{d.Status, d.Reason, d.Detail.Field, d.Detail.Got})
-	assert.Contains(t, d.Detail.Want, otherApp)
-	assert.NotContains(t, d.Detail.Want, appID)
-	assert.NotContains(t, d.Detail.Want, "no product")
+	assert.Equal(t, []any{403, middleware.TokenAudienceNotAllowed, "aud", appID + " of product starter"}, []any{d.Status, d.Reason, d.Detail.Field, d.Detail.Actual})
+	assert.Contains(t, d.Detail.Expected, otherApp)
+	assert.NotContains(t, d.Detail.Expected, appID)
+	assert.NotContains(t, d.Detail.Expected, "no product")
 
 	p[1].Access = appaccess.Access{Key: true}
 	c.publish(p, apis())
 	d = g.Explain(r)
-	assert.Equal(t, []any{403, middleware.TokenAudienceNotAllowed, "no product of the route accepts tokens"}, []any{d.Status, d.Reason, d.Detail.Want})
+	assert.Equal(t, []any{403, middleware.TokenAudienceNotAllowed, "no product of the route accepts tokens"}, []any{d.Status, d.Reason, d.Detail.Expected})
 }
 
 // What cannot be a key does not reach the catalog, where it would take a place
@@ -88,7 +88,7 @@ func TestKeysThatAreNone(t *testing.T) {
 	}
 	assert.Zero(t, c.asked)
 	long := strings.Repeat("k", 512)
-	c.keys[appaccess.SumKey(long)] = appaccess.KeyState{SubscriptionID: "long", Scope: appaccess.AllAPIs}
+	c.keys[appaccess.HashKey(long)] = appaccess.KeyState{SubscriptionID: "long", Scope: appaccess.AllAPIs}
 	assert.Equal(t, 200, get(h, "/echo", keyHeader, long).Code)
 }
 

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// cache remembers checked tokens: verified claims, never a decision. A token is
-// found by the SHA-256 of its signature and by its signed part, byte for byte,
-// so that what is kept is no bearer token. It is a table of fixed size, eight
-// places for each sum, so that its memory is bounded and reading takes no lock.
+// cache stores the claims of verified tokens, never a decision. It finds a token by
+// the SHA-256 of its signature and by its signed part, byte for byte: without the
+// signature, an entry is not a usable bearer token. The table has a fixed size and
+// eight places for each hash, so that memory is bounded and reading takes no lock.
 type cache struct {
 	sets []cacheSet
 }
@@ -18,19 +18,21 @@ type cacheSet [8]atomic.Pointer[checked]
 // checked is a token whose signature, issuer and form were verified.
 type checked struct {
 	sum    [32]byte // of the signature
-	signed string   // header and claims, no part of the request's
+	signed string   // header and claims; a copy, which keeps no request alive
 	token  *token
 	tenant *tenant
+	keys   *keySource // that the key is from
 	key    *signingKey
-	until  int64       // second from which on it must be checked anew
-	used   atomic.Bool // since a place was last sought
+	until  int64       // Unix second from which on the token must be verified again
+	used   atomic.Bool // read since victim last looked at it
 }
 
 func (e *checked) is(sum *[32]byte, signed string) bool {
 	return e.sum == *sum && e.signed == signed
 }
 
-// newCache makes a cache of at most size tokens, but eight; nil for none.
+// newCache makes a cache for at most size tokens, but at least eight. It returns
+// nil, an empty cache, if size is not positive.
 func newCache(size int) *cache {
 	if size <= 0 {
 		return nil
@@ -47,7 +49,7 @@ func (c *cache) at(sum *[32]byte) *cacheSet {
 	return &c.sets[int(i)&(len(c.sets)-1)]
 }
 
-// get finds a token that need not be checked anew before now.
+// get finds a token that is still valid at now.
 func (c *cache) get(sum *[32]byte, signed string, now time.Time) *checked {
 	if c == nil {
 		return nil
@@ -70,8 +72,8 @@ func (c *cache) get(sum *[32]byte, signed string, now time.Time) *checked {
 	return nil
 }
 
-// put remembers a token in the place of itself, an empty or expired one, or
-// one that was not used of late.
+// put stores a token. It replaces an entry of the same token, an empty or expired
+// entry, or one that was not used recently.
 func (c *cache) put(e *checked, now time.Time) {
 	if c == nil || now.Unix() >= e.until {
 		return
@@ -94,8 +96,8 @@ func (c *cache) put(e *checked, now time.Time) {
 	set[place].Store(e)
 }
 
-// victim picks a place that was not used since the last time, beginning
-// anywhere, and takes the mark off those that it passes.
+// victim picks a place that was not used since the last search, starting at from,
+// and clears the mark of the places that it passes.
 func (s *cacheSet) victim(from int) int {
 	for i := range s {
 		n := (from + i) % len(s)
@@ -106,7 +108,7 @@ func (s *cacheSet) victim(from int) int {
 	return from % len(s)
 }
 
-// drop forgets a token.
+// drop removes a token.
 func (c *cache) drop(e *checked) {
 	set := c.at(&e.sum)
 	for i := range set {

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// entry makes tokens of which each two share a signature, to see that the
-// signed part tells them apart.
+// entry makes tokens of which each two share a signature, to see that the cache
+// distinguishes them by the signed part.
 func entry(n int, until int64) *checked {
 	return &checked{sum: sha256.Sum256(fmt.Append(nil, n/2)), signed: strconv.Itoa(n), token: &token{}, until: until}
 }
@@ -39,7 +39,7 @@ func TestCacheBound(t *testing.T) {
 	assert.Nil(t, c.get(&hot.sum, hot.signed, now), "and gone")
 }
 
-// Neither the signature nor what it signs stands for a token by itself, also
+// Neither the signature nor the signed part identifies a token by itself, also
 // where both would be in one place.
 func TestCacheComparesAll(t *testing.T) {
 	t.Parallel()
@@ -57,7 +57,7 @@ func TestCacheComparesAll(t *testing.T) {
 	}
 }
 
-// A new token takes the place of an expired one before that of one that can
+// A new token takes the place of an expired token before the place of a token that can
 // still be used, and one that is expired takes none.
 func TestCachePlaces(t *testing.T) {
 	t.Parallel()
@@ -87,7 +87,7 @@ func TestCachePlaces(t *testing.T) {
 	}
 }
 
-// find is what stands in the place of an entry, whether expired or not.
+// find returns the entry in a place of the cache, whether expired or not.
 func (s *cacheSet) find(e *checked) *checked {
 	for i := range s {
 		if got := s[i].Load(); got != nil && got.is(&e.sum, e.signed) {

@@ -3,39 +3,39 @@ package middleware
 import (
 	"context"
 	"crypto/subtle"
-	"hash/maphash"
 	"slices"
-	"sync/atomic"
-	"time"
 
 	"github.com/entragate/entragate/appaccess"
 )
 
-// Catalog answers what a Gate asks on every request. Package appaccess has
-// one over a store. All methods are safe for concurrent use and answer from
-// memory nearly always; an error means that the answer could not be had, not
-// that there is none.
+// Catalog supplies what a [Gate] in managed mode reads on every request: products,
+// client applications and subscription keys. appaccess.Catalog implements it over
+// a store. All methods must be safe for concurrent use and should answer from
+// memory. An error means that the catalog cannot answer now, not that the object
+// does not exist; the gate then answers 503.
 type Catalog interface {
-	// Snapshot is the newest state of all products and APIs; nil if there is
-	// none yet. It returns the same pointer until something changes.
+	// Snapshot returns the newest state of all products and APIs, nil if none was
+	// read yet. It returns the same pointer until something changes.
 	Snapshot() *appaccess.Snapshot
-	// Client tells of the client application with a client ID. One that is not
-	// known has the Refusal [appaccess.UnknownClient].
+	// Client returns the state of the client application with a client ID. An
+	// unknown one has the DenyReason [appaccess.UnknownClient] and no error.
 	Client(ctx context.Context, appID string) (appaccess.ClientState, error)
-	// Key tells of the subscription key with a SHA-256. One that is not known
-	// has the Refusal [appaccess.UnknownKey].
+	// Key returns the state of the subscription key with a SHA-256. An unknown one
+	// has the DenyReason [appaccess.UnknownKey] and no error.
 	Key(ctx context.Context, sum [32]byte) (appaccess.KeyState, error)
 }
 
-// UseRecorder is what a [Catalog] may also implement to learn which
-// subscriptions are used. Used must not wait for anything. A gate calls it for
-// a subscription whose key let a request pass, about once in ten seconds.
-type UseRecorder interface {
-	Used(subscriptionID string, at time.Time)
+// CallRecorder is an optional interface of a [Catalog] that counts calls. A gate
+// calls CountCall once for every request: at once if it refuses the request or is
+// in report-only mode, otherwise when the handler has returned. CountCall must not
+// block.
+type CallRecorder interface {
+	CountCall(appaccess.Call)
 }
 
-// Readier is what a [Catalog] may also implement to take part in [Gate.Ready].
-type Readier interface {
+// ReadinessChecker is an optional interface of a [Catalog]: [Gate.Ready] fails with
+// the error that its Ready method returns.
+type ReadinessChecker interface {
 	Ready(context.Context) error
 }
 
@@ -46,7 +46,7 @@ type static struct {
 }
 
 type staticKey struct {
-	sum   appaccess.KeySum
+	sum   appaccess.KeyHash
 	state appaccess.KeyState
 }
 
@@ -56,7 +56,7 @@ func newStatic(c *Config) *static {
 		products[i] = appaccess.Product{
 			ID: p.ID, Name: p.ID, State: appaccess.Published, Suspended: p.Suspended, APIs: slices.Clone(p.APIs),
 			Access: appaccess.Access{Token: len(p.Audiences) > 0, Key: p.Keys},
-			Entra:  appaccess.ProductApplication{Role: p.Role},
+			Entra:  appaccess.ProductApplication{Roles: []appaccess.Role{{Permission: appaccess.AllPermission, Value: p.Role}}},
 		}
 	}
 	s := &static{keys: map[[32]byte]staticKey{}}
@@ -66,54 +66,27 @@ func newStatic(c *Config) *static {
 			SubscriptionID: sub.ID, Name: sub.Name, OwnerID: sub.OwnerID, Scope: sub.Scope, Expires: sub.Expires,
 		}
 		if sub.State != appaccess.SubscriptionActive {
-			state.Refusal = appaccess.SubscriptionNotActive
+			state.DenyReason = appaccess.SubscriptionNotActive
 		}
-		s.keys[sub.SecondarySum] = staticKey{sub.SecondarySum, state}
+		s.keys[sub.SecondaryHash] = staticKey{sub.SecondaryHash, state}
 		state.Primary = true
-		s.keys[sub.PrimarySum] = staticKey{sub.PrimarySum, state}
+		s.keys[sub.PrimaryHash] = staticKey{sub.PrimaryHash, state}
 	}
-	delete(s.keys, [32]byte{}) // a sum that was left out is no key's
+	delete(s.keys, [32]byte{}) // SecondaryHash is optional
 	return s
 }
 
 func (s *static) Snapshot() *appaccess.Snapshot { return s.snapshot }
 
-// Client is not asked in static mode: a token's role is the grant.
+// Client is never called in static mode: a token's role is the grant.
 func (s *static) Client(_ context.Context, appID string) (appaccess.ClientState, error) {
-	return appaccess.ClientState{AppID: appID, Refusal: appaccess.UnknownClient}, nil
+	return appaccess.ClientState{AppID: appID, DenyReason: appaccess.UnknownClient}, nil
 }
 
 func (s *static) Key(_ context.Context, sum [32]byte) (appaccess.KeyState, error) {
 	k, ok := s.keys[sum]
 	if !ok || subtle.ConstantTimeCompare(k.sum[:], sum[:]) != 1 {
-		return appaccess.KeyState{Refusal: appaccess.UnknownKey}, nil
+		return appaccess.KeyState{DenyReason: appaccess.UnknownKey}, nil
 	}
 	return k.state, nil
-}
-
-// uses thins out what a UseRecorder is told: a place remembers a subscription
-// and when it was last told of. Two that share a place are told of more often.
-type uses struct {
-	recorder UseRecorder
-	seed     maphash.Seed
-	places   [1024]atomic.Uint64
-}
-
-const useInterval = 10 // seconds
-
-func newUses(c Catalog) *uses {
-	r, ok := c.(UseRecorder)
-	if !ok {
-		return nil
-	}
-	return &uses{recorder: r, seed: maphash.MakeSeed()}
-}
-
-func (u *uses) note(subscriptionID string, now time.Time) {
-	sum := maphash.String(u.seed, subscriptionID)
-	mark := sum<<32 | uint64(uint32(now.Unix()/useInterval))
-	if place := &u.places[sum>>32%uint64(len(u.places))]; place.Load() != mark {
-		place.Store(mark)
-		u.recorder.Used(subscriptionID, now)
-	}
 }

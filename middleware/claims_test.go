@@ -46,7 +46,7 @@ func TestClaimBounds(t *testing.T) {
 		"no iss":                         {object{"iss": nil}, middleware.TokenClaimNotFound, "iss"},
 		"no tid":                         {object{"tid": nil}, middleware.TokenClaimNotFound, "tid"},
 		"no ver":                         {object{"ver": nil}, middleware.TokenClaimNotFound, "ver"},
-		"no idtyp":                       {object{"idtyp": nil}, middleware.TokenOfUser, "idtyp"},
+		"no idtyp":                       {object{"idtyp": nil}, middleware.TokenClaimNotFound, "idtyp"},
 		"empty nonce":                    {object{"nonce": ""}, middleware.TokenClaimValueNotAllowed, "nonce"},
 		"empty scp":                      {object{"scp": ""}, middleware.TokenOfUser, "scp"},
 	} {

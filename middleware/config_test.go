@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,9 @@ func TestConfig(t *testing.T) {
 	sub := func(s appaccess.Subscription) func(*cfg) {
 		return func(c *cfg) { c.Subscriptions = []appaccess.Subscription{s} }
 	}
-	sum := func(key string) (sum appaccess.KeySum) {
+	sum := func(key string) (sum appaccess.KeyHash) {
 		if key != "" {
-			sum = appaccess.SumKey(key)
+			sum = appaccess.HashKey(key)
 		}
 		return sum
 	}
@@ -33,7 +34,7 @@ func TestConfig(t *testing.T) {
 			c.Subscriptions = nil
 			for i := 0; i < len(keys); i += 2 {
 				c.Subscriptions = append(c.Subscriptions, appaccess.Subscription{
-					ID: "s" + keys[i], Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimarySum: sum(keys[i]), SecondarySum: sum(keys[i+1]),
+					ID: "s" + keys[i], Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimaryHash: sum(keys[i]), SecondaryHash: sum(keys[i+1]),
 				})
 			}
 		}
@@ -82,25 +83,25 @@ func TestConfig(t *testing.T) {
 		"key wait":            {func(c *cfg) { c.KeyWait = -1 }, "KeyWait"},
 		"resource text":       {func(c *cfg) { c.Resource = `https://a",x="b` }, "Resource"},
 		"resource":            {func(c *cfg) { c.Resource = "api" }, "Resource"},
-		"scope":               {sub(appaccess.Subscription{ID: "s", Scope: "/products/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope of no API":     {sub(appaccess.Subscription{ID: "s", Scope: "/apis/none", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope by kind":       {sub(appaccess.Subscription{ID: "s", Scope: "/apis/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope of users":      {sub(appaccess.Subscription{ID: "s", Scope: "/users/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"scope, no slash":     {sub(appaccess.Subscription{ID: "s", Scope: "products/starter", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"no scope":            {sub(appaccess.Subscription{ID: "s", PrimarySum: appaccess.SumKey("a")}), "Scope"},
-		"sum of two":          {subs("a", "b", "a", ""), "PrimarySum"},
-		"secondary of two":    {subs("a", "b", "c", "b"), "SecondarySum"},
-		"sum and secondary":   {subs("a", "b", "b", ""), "PrimarySum"},
-		"secondary and sum":   {subs("a", "", "b", "a"), "SecondarySum"},
+		"scope":               {sub(appaccess.Subscription{ID: "s", Scope: "/products/none", PrimaryHash: appaccess.HashKey("a")}), "Scope"},
+		"scope of no API":     {sub(appaccess.Subscription{ID: "s", Scope: "/apis/none", PrimaryHash: appaccess.HashKey("a")}), "Scope"},
+		"scope by kind":       {sub(appaccess.Subscription{ID: "s", Scope: "/apis/starter", PrimaryHash: appaccess.HashKey("a")}), "Scope"},
+		"scope of users":      {sub(appaccess.Subscription{ID: "s", Scope: "/users/starter", PrimaryHash: appaccess.HashKey("a")}), "Scope"},
+		"scope, no slash":     {sub(appaccess.Subscription{ID: "s", Scope: "products/starter", PrimaryHash: appaccess.HashKey("a")}), "Scope"},
+		"no scope":            {sub(appaccess.Subscription{ID: "s", PrimaryHash: appaccess.HashKey("a")}), "Scope"},
+		"sum of two":          {subs("a", "b", "a", ""), "PrimaryHash"},
+		"secondary of two":    {subs("a", "b", "c", "b"), "SecondaryHash"},
+		"sum and secondary":   {subs("a", "b", "b", ""), "PrimaryHash"},
+		"secondary and sum":   {subs("a", "", "b", "a"), "SecondaryHash"},
 		"key header chars":    {func(c *cfg) { c.KeyHeader = "x@y" }, "KeyHeader"},
 		"key header colon":    {func(c *cfg) { c.KeyHeader = "x:" }, "KeyHeader"},
 		"key query chars":     {func(c *cfg) { c.KeyQuery = "a{" }, "KeyQuery"},
-		"no sum":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimarySum"},
-		"same sums":           {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: appaccess.SumKey("a"), SecondarySum: appaccess.SumKey("a")}), "SecondarySum"},
-		"no key":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "active", PrimarySum: appaccess.SumKey("")}), "PrimarySum"},
-		"no second key":       {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "active", PrimarySum: sum("a"), SecondarySum: appaccess.SumKey("")}), "SecondarySum"},
-		"no state":            {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimarySum: sum("a")}), "allowed are active or submitted"},
-		"state in capitals":   {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "Active", PrimarySum: sum("a")}), `State: "Active"`},
+		"no sum":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs}), "PrimaryHash"},
+		"same sums":           {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimaryHash: appaccess.HashKey("a"), SecondaryHash: appaccess.HashKey("a")}), "SecondaryHash"},
+		"no key":              {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "active", PrimaryHash: appaccess.HashKey("")}), "PrimaryHash"},
+		"no second key":       {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "active", PrimaryHash: sum("a"), SecondaryHash: appaccess.HashKey("")}), "SecondaryHash"},
+		"no state":            {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, PrimaryHash: sum("a")}), "allowed are active or submitted"},
+		"state in capitals":   {sub(appaccess.Subscription{ID: "s", Scope: appaccess.AllAPIs, State: "Active", PrimaryHash: sum("a")}), `State: "Active"`},
 		"scope as audience":   {func(c *cfg) { first(c).Audiences = []string{"api://x/.default"} }, `Audiences: "api://x/.default" is a scope`},
 		"audience of nothing": {func(c *cfg) { first(c).Audiences = []string{""} }, "Audiences: one is empty"},
 		"role with a space":   {func(c *cfg) { first(c).Role = "My Role" }, `Role: "My Role" has a space`},
@@ -128,7 +129,7 @@ func TestConfig(t *testing.T) {
 		"two without a secondary": subs("a", "", "b", ""), "four keys": subs("a", "b", "c", "d"),
 		"scopes": func(c *cfg) {
 			c.APIs = []appaccess.API{{ID: "echo", Path: "/echo"}}
-			c.Subscriptions = []appaccess.Subscription{{ID: "a", Scope: "/apis/echo", State: "active", PrimarySum: sum("a")}, {ID: "b", Scope: "/products/starter", State: "suspended", PrimarySum: sum("b")}}
+			c.Subscriptions = []appaccess.Subscription{{ID: "a", Scope: "/apis/echo", State: "active", PrimaryHash: sum("a")}, {ID: "b", Scope: "/products/starter", State: "suspended", PrimaryHash: sum("b")}}
 		},
 		"a scope":    func(c *cfg) { first(c).Scope = "https://api.example.com/x/.default" },
 		"key header": func(c *cfg) { c.KeyHeader, c.KeyQuery = "azAZ09-_.~", "azAZ09-_.~" },
@@ -147,7 +148,7 @@ func TestConfig(t *testing.T) {
 
 // What means the same is taken for the same: the tenant behind the authority,
 // Microsoft's own host spelled out, a GUID in capitals. The caller's
-// configuration stays as it is.
+// configuration stays unchanged.
 func TestConfigMeansTheSame(t *testing.T) {
 	t.Parallel()
 	c := config(newEntra())
@@ -169,7 +170,7 @@ func TestKeyNames(t *testing.T) {
 	t.Parallel()
 	c := middleware.Config{
 		Products:      []middleware.Product{{ID: "p", Keys: true}},
-		Subscriptions: []appaccess.Subscription{{ID: "s", Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimarySum: appaccess.SumKey("right")}},
+		Subscriptions: []appaccess.Subscription{{ID: "s", Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimaryHash: appaccess.HashKey("right")}},
 		KeyHeader:     "x-api-key", KeyQuery: "code",
 	}
 	h := open(t, c).Product("p")(echo)
@@ -184,6 +185,48 @@ func TestKeyNames(t *testing.T) {
 	for _, query := range []string{"code=right", "=right", "-=right", "right"} {
 		assert.Equal(t, 401, get(open(t, c).Product("p")(echo), "/?"+query).Code, query)
 	}
+}
+
+// An API's names replace the names of the Config. A key under the Config's names is
+// neither looked at nor passed on.
+func TestKeyNamesOfAnAPI(t *testing.T) {
+	t.Parallel()
+	c := config(newEntra())
+	c.APIs = []appaccess.API{
+		{ID: "own", Path: "/own", KeyHeader: "x-orders-key", KeyQuery: "orders-key"},
+		{ID: "plain", Path: "/plain"},
+	}
+	c.Products = []middleware.Product{{ID: "starter", Audiences: []string{appID}, Role: role, Keys: true, APIs: []string{"own", "plain"}}}
+	c.Subscriptions = []appaccess.Subscription{{ID: "s", Scope: appaccess.AllAPIs, State: appaccess.SubscriptionActive, PrimaryHash: appaccess.HashKey("right")}}
+	c.RedactKeyQuery = true
+	g := open(t, c)
+	var seen *http.Request
+	h := g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r }))
+
+	assert.Equal(t, 200, get(h, "/own", "X-Orders-Key", "right").Code)
+	assert.Equal(t, 200, get(h, "/own?orders-key=right&a=b").Code)
+	assert.Equal(t, "a=b", seen.URL.RawQuery, "RedactKeyQuery takes the API's parameter")
+	assert.Equal(t, 401, get(h, "/own", keyHeader, "right").Code)
+	assert.Equal(t, 401, get(h, "/own?subscription-key=right").Code)
+	assert.Equal(t, 200, get(h, "/plain", keyHeader, "right").Code)
+	assert.Equal(t, 401, get(h, "/plain", "X-Orders-Key", "right").Code)
+	assert.Equal(t, 401, get(h, "/plain?orders-key=right").Code)
+	assert.Contains(t, get(h, "/own").Header().Values("WWW-Authenticate")[1], `name="X-Orders-Key"`)
+
+	w := get(h, "/own?subscription-key=of-another", "Authorization", "Bearer "+mint(t, claims(nil)), keyHeader, "of-another", "X-Orders-Key", "unverified")
+	require.Equal(t, 200, w.Code)
+	assert.Empty(t, seen.Header.Values(keyHeader), "a key under the names of the Config does not reach the handler")
+	assert.Empty(t, seen.Header.Values("X-Orders-Key"))
+	assert.Empty(t, seen.URL.RawQuery)
+
+	hidden := g.HideKeys(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r }))
+	get(hidden, "/own?orders-key=right")
+	assert.Equal(t, []string{"right"}, seen.Header.Values("X-Orders-Key"))
+	assert.Empty(t, seen.URL.RawQuery)
+
+	c.APIs[0].KeyHeader = "authorization"
+	_, err := middleware.New(c)
+	require.ErrorContains(t, err, "keyHeader")
 }
 
 // Tokens of version 1, of other clouds and of other algorithms, where they are
@@ -206,7 +249,11 @@ func TestTokenForms(t *testing.T) {
 	assert.Equal(t, 200, call(h, sign(t, testKeys()[0], object{"typ": "at+jwt", "alg": "RS256", "kid": "k1", "x5t": "k1"}, claims(nil))).Code)
 
 	c.AppOnly = middleware.AppOnlyStrict
-	assert.Equal(t, 403, call(open(t, c).Product("starter")(echo), mint(t, claims(object{"idtyp": nil}))).Code)
+	w = call(open(t, c).Product("starter")(echo), mint(t, claims(object{"idtyp": nil})))
+	assert.Equal(t, 401, w.Code, "the token does not say what it is")
+	assert.Contains(t, w.Body.String(), "a claim is missing")
+	w = call(open(t, c).Product("starter")(echo), mint(t, claims(object{"idtyp": nil, "scp": "x"})))
+	assert.Equal(t, 403, w.Code, "it says that it is a user's")
 	c.Leeway = -1
 	assert.Equal(t, 401, call(open(t, c).Product("starter")(echo), mint(t, claims(object{"exp": time.Now().Add(-time.Second).Unix()}))).Code)
 	c.CacheSize = -1

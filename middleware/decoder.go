@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,44 +19,47 @@ import (
 
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// decoder holds the buffers of one check.
+// decoder holds the buffers for decoding one token.
 type decoder struct {
+	raw       []byte // the part as it was sent
 	part      []byte // header or claims, decoded
-	text      string // the same, immutable: what a token's strings are parts of
+	text      string // a copy of part, of which the token's strings are substrings
 	in        bytes.Buffer
 	json      *jsontext.Decoder
 	signature []byte
+	required  []string // claims that are read because products require them
+	elements  int      // how many array elements are allowed
 }
 
 var decoders = sync.Pool{New: func() any {
 	return &decoder{json: jsontext.NewDecoder(new(bytes.Buffer))}
 }}
 
-// hash is a text's SHA-256, without a copy of it for each.
+// hash returns the SHA-256 of text. It copies text to a reused buffer.
 func (d *decoder) hash(text string) [sha256.Size]byte {
 	d.part = append(d.part[:0], text...)
 	return sha256.Sum256(d.part)
 }
 
-// decode64 decodes what is canonical base64url without padding. It reuses a
-// buffer.
-func decode64(buffer []byte, part string) ([]byte, *malformed) {
-	out, err := strictBase64.AppendDecode(buffer[:0], []byte(part))
-	if err != nil || strictBase64.EncodedLen(len(out)) != len(part) { // it skips line ends
+// decode64 decodes canonical base64url without padding into buffer. It refuses
+// everything else.
+func (d *decoder) decode64(buffer []byte, part string) ([]byte, *malformed) {
+	d.raw = append(d.raw[:0], part...)
+	out, err := strictBase64.AppendDecode(buffer[:0], d.raw)
+	if err != nil || strictBase64.EncodedLen(len(out)) != len(part) { // AppendDecode skips line ends
 		return out, errEncoding
 	}
 	return out, nil
 }
 
-// open decodes a part and begins its object. The error is nil, errEncoding or
-// the one given.
+// open decodes a part and reads the start of its JSON object. It returns errEncoding
+// for bad base64 and invalid for bad JSON.
 func (d *decoder) open(part string, invalid *malformed) *malformed {
 	var bad *malformed
-	if d.part, bad = decode64(d.part, part); bad != nil {
+	if d.part, bad = d.decode64(d.part, part); bad != nil {
 		return bad
 	}
-	// Counting colons costs nothing, counting members a little.
-	if bytes.Count(d.part, colon) > maxMembers && members(d.part) > maxMembers {
+	if tooMany(d.part, d.elements) {
 		return invalid
 	}
 	d.text = string(d.part)
@@ -66,25 +71,78 @@ func (d *decoder) open(part string, invalid *malformed) *malformed {
 	return nil
 }
 
-var colon = []byte{':'}
+var colon, comma, backslash = []byte{':'}, []byte{','}, []byte{'\\'}
 
-// members counts the members of all objects in JSON text, without decoding it.
-func members(text []byte) int {
-	n, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case c == ':' && !quoted:
-			n++
+// notASCII counts the bytes that are not ASCII, eight at a time.
+func notASCII(text []byte) int {
+	const high = 0x80_80_80_80_80_80_80_80
+	n := 0
+	for ; len(text) >= 8; text = text[8:] {
+		if word := binary.LittleEndian.Uint64(text) & high; word != 0 {
+			n += bits.OnesCount64(word)
 		}
+	}
+	for _, c := range text {
+		n += int(c >> 7)
 	}
 	return n
 }
 
-// skip passes over a value that is not looked at, unless it is too deep.
+// tooMany reports whether JSON text has more than maxMembers colons or more than
+// elements commas outside of strings, more than maxEscapes backslashes, or more
+// than 6*elements bytes that are not ASCII, which are expensive to check. It first
+// counts the characters in the whole text, which is cheap, and looks for strings
+// only if there are too many.
+func tooMany(text []byte, elements int) bool {
+	if notASCII(text) > 6*elements {
+		return true
+	}
+	colons, commas := bytes.Count(text, colon), bytes.Count(text, comma)
+	if colons <= maxMembers && commas <= elements {
+		return bytes.Count(text, backslash) > maxEscapes
+	}
+	if bytes.Count(text, backslash) > maxEscapes {
+		return true
+	}
+	colons, commas = 0, 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i += stringEnd(text[i+1:])
+		case ':':
+			colons++
+		case ',':
+			commas++
+		}
+		if colons > maxMembers || commas > elements {
+			return true
+		}
+	}
+	return false
+}
+
+// stringEnd returns the length of a JSON string after its opening quote, closing
+// quote included.
+func stringEnd(text []byte) int {
+	from := 0
+	for {
+		i := bytes.IndexByte(text[from:], '"')
+		if i < 0 {
+			return len(text)
+		}
+		end := from + i
+		escapes := 0
+		for end-escapes > 0 && text[end-escapes-1] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return end + 1
+		}
+		from = end + 1
+	}
+}
+
+// skip skips a value. It fails if the value is nested too deeply.
 func (d *decoder) skip() error {
 	outer := d.json.StackDepth()
 	for {
@@ -109,8 +167,8 @@ func (d *decoder) skip() error {
 
 var errDepth = errors.New("depth")
 
-// next reads the next member's name, or reports the end of the object and of
-// the text.
+// next reads the next member's name. At the end of the object more is false, and
+// nothing may follow it.
 func (d *decoder) next() (name string, more bool, err error) {
 	if d.json.PeekKind() != '}' {
 		name, err = d.str()
@@ -127,7 +185,7 @@ func (d *decoder) next() (name string, more bool, err error) {
 
 var errTrailing = errors.New("text after the object")
 
-// value reads a value as it stands.
+// value reads a value as JSON text.
 func (d *decoder) value() (string, error) {
 	v, err := d.json.ReadValue()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/middleware"
+	"github.com/entragate/entragate/middleware/gatetest"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -21,8 +22,9 @@ func Example() {
 	gate, err := middleware.New(middleware.Config{
 		Tenants: []string{"aaaabbbb-0000-cccc-1111-dddd2222eeee"},
 		Products: []middleware.Product{{
-			ID:        "starter",
-			Audiences: []string{"55556666-ffff-7777-aaaa-8888bbbb9999"}, // the product's application ID
+			ID: "starter",
+			// The product's application ID: the audience of version 2 and version 1 tokens.
+			Audiences: []string{"55556666-ffff-7777-aaaa-8888bbbb9999", "api://55556666-ffff-7777-aaaa-8888bbbb9999"},
 			Role:      "Product.Starter.All",
 		}},
 	})
@@ -111,7 +113,7 @@ func ExampleGate_Explain() {
 	fmt.Println(d.Detail)
 	// Output:
 	// 401 TokenAudienceNotAllowed
-	// aud is "55556666-ffff-7777-aaaa-8888bbbb9999" (a client ID, as in version 2 tokens), allowed is "api://55556666-ffff-7777-aaaa-8888bbbb9999"
+	// aud is "55556666-ffff-7777-aaaa-8888bbbb9999" (a client ID, as in version 2 tokens), expected "api://55556666-ffff-7777-aaaa-8888bbbb9999"
 }
 
 // A handler's own test needs no gate.
@@ -143,7 +145,7 @@ func ExampleGate_HideKeys() {
 		Products: []middleware.Product{{ID: "starter", Keys: true}},
 		Subscriptions: []appaccess.Subscription{{
 			ID: "sample", Scope: appaccess.ProductScope("starter"), State: appaccess.SubscriptionActive,
-			PrimarySum: appaccess.SumKey("6d1f0c"), // a real one is made by appaccess.NewKey
+			PrimaryHash: appaccess.HashKey("6d1f0c"), // a real one is made by appaccess.NewKey
 		}},
 	})
 	if err != nil {
@@ -202,14 +204,14 @@ func Example_test() {
 	other := maps.Clone(claims)
 	other["roles"] = []string{"Product.Unlimited.All"}
 	fmt.Println("with another:", call(other))
-	fmt.Println("unguarded:", entratest.Unguarded(mux, "GET /echo/resource"))
+	fmt.Println("unguarded:", gatetest.Unguarded(mux, "GET /echo/resource"))
 
 	passed := 0
-	target := entratest.AttackTarget{
+	target := gatetest.Target{
 		Tenant: tenant, Claims: claims, Handler: mux, Path: "/echo/resource",
 		Advance: func(d time.Duration) { ahead.Add(int64(d)) },
 	}
-	for _, attack := range entratest.Attacks(target) {
+	for _, attack := range gatetest.Attacks(target) {
 		if err := attack.Run(target); err != nil {
 			fmt.Println(err)
 			passed++
@@ -221,4 +223,53 @@ func Example_test() {
 	// with another: 403
 	// unguarded: []
 	// attacks that pass: 0
+}
+
+// A product may let users' tokens pass, if named applications ask for them. What
+// the user may do there is the handler's decision.
+func ExampleProduct_users() {
+	_ = middleware.Product{
+		ID:        "orders",
+		Audiences: []string{"00001111-aaaa-2222-bbbb-3333cccc4444"},
+		Role:      "Product.Orders.All",                             // of applications
+		Scopes:    []string{"Orders.Read"},                          // of users
+		Clients:   []string{"22223333-cccc-4444-dddd-5555eeee6666"}, // who may call, also for users
+		Claims:    map[string][]string{"azpacr": {"1", "2"}},        // with a secret or a certificate
+	}
+	_ = func(w http.ResponseWriter, r *http.Request) {
+		p, ok := middleware.PrincipalFrom(r.Context())
+		if !ok || p.User && !mayRead(p.TenantID, p.ObjectID) {
+			http.Error(w, "not yours", http.StatusForbidden)
+			return
+		}
+		var more struct {
+			Name string `json:"preferred_username"`
+		}
+		if err := p.Claims(&more); err != nil { // a key has none
+			http.Error(w, "a token is needed", http.StatusForbidden)
+		}
+	}
+}
+
+func mayRead(tenant, user string) bool { return tenant != "" && user != "" }
+
+// A service for many tenants follows its customers: tenants come and go while it
+// runs.
+func ExampleGate_SetTenants() {
+	gate, err := middleware.New(middleware.Config{
+		Tenants: []string{"aaaabbbb-0000-cccc-1111-dddd2222eeee"},
+		Products: []middleware.Product{{
+			ID: "orders", Audiences: []string{"00001111-aaaa-2222-bbbb-3333cccc4444"}, Role: "Product.Orders.All",
+		}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = gate.Close() }()
+	err = gate.SetTenants([]middleware.Tenant{
+		{ID: "aaaabbbb-0000-cccc-1111-dddd2222eeee"},
+		{ID: "bbbbcccc-1111-dddd-2222-eeee3333ffff", Authority: "https://contoso.ciamlogin.com"},
+	})
+	fmt.Println(err)
+	// Output: <nil>
 }

@@ -2,43 +2,51 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
 )
 
-// Gate guards handlers. Make one with [New], share it among all handlers of a
-// service, and close it when the service ends. It is safe for concurrent use.
+// Gate guards HTTP handlers. Make one with [New], share it among all handlers of a
+// service, and close it at shutdown. It is safe for concurrent use.
 type Gate struct {
 	cfg      Config
 	managed  bool
 	catalog  Catalog
-	uses     *uses               // nil: nobody wants to know
+	calls    CallRecorder        // nil: calls are not counted
 	statics  map[string]*Product // by ID, in static mode
 	verifier *verifier
+	watcher  *watcher
 	observer *observer
 	metadata string // URL of the protected-resource metadata
 
 	compile sync.Mutex
 	policy  atomic.Pointer[policy]
 
+	tenants sync.Mutex // held while tenants change
+	closed  bool
+	start   func(*tenant) // starts to fetch a tenant's keys
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closing sync.Once
 }
 
-// New checks a configuration and makes a Gate. It begins to fetch the signing
-// keys and does not wait for them: requests that come first do, and
-// [Gate.Ready] can. An error names the field that is wrong.
+// New checks a configuration and makes a Gate. It starts to fetch the signing keys
+// in the background: the first requests wait for them, and [Gate.Ready] can wait. An
+// error names the field that is wrong.
 func New(c Config) (*Gate, error) {
-	hosts, err := c.check()
+	tr, err := c.check()
 	if err != nil {
 		return nil, fmt.Errorf("middleware: %w", err)
 	}
-	g := &Gate{cfg: c, managed: c.Catalog != nil, catalog: c.Catalog, verifier: newVerifier(&c, hosts)}
+	g := &Gate{cfg: c, managed: c.Catalog != nil, catalog: c.Catalog, verifier: newVerifier(&c, tr)}
 	if !g.managed {
 		g.catalog = newStatic(&c)
 		g.statics = map[string]*Product{}
@@ -46,24 +54,47 @@ func New(c Config) (*Gate, error) {
 			g.statics[p.ID] = &p
 		}
 	}
-	g.uses = newUses(g.catalog)
+	g.calls, _ = g.catalog.(CallRecorder)
+	g.watcher = newWatcher(g)
 	g.metadata = metadataURL(c.Resource)
 	if g.observer, err = newObserver(&c, g.verifier); err != nil {
 		return nil, fmt.Errorf("middleware: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stop = cancel
-	for _, tn := range g.verifier.tenants {
-		g.running.Go(func() { tn.keys.run(ctx) })
+	g.start = func(tn *tenant) { g.fetchKeys(ctx, tn) }
+	for _, tn := range tr.tenants {
+		g.start(tn)
 	}
+	g.running.Go(func() { g.watcher.run(ctx) })
 	return g, nil
 }
 
-// Close stops what the gate runs and waits for it. Afterwards the gate still
-// decides, with the keys that it has.
+// fetchKeys starts the goroutines that fetch a tenant's keys, until the context
+// ends or the tenant is removed.
+func (g *Gate) fetchKeys(ctx context.Context, tn *tenant) {
+	ctx, tn.stop = context.WithCancel(ctx)
+	g.observer.watch(tn)
+	var all sync.WaitGroup
+	for _, s := range tn.sources() {
+		s.changed = g.watcher.askAll
+		all.Go(func() { s.run(ctx) })
+	}
+	g.running.Go(func() {
+		all.Wait()
+		close(tn.stopped)
+	})
+}
+
+// Close stops the gate's goroutines and waits for them. Afterwards the gate still
+// decides on requests with the keys that it has, but no longer ends open responses.
+// It returns the error of the MeterProvider. Further calls return nil.
 func (g *Gate) Close() error {
 	var err error
 	g.closing.Do(func() {
+		g.tenants.Lock()
+		g.closed = true
+		g.tenants.Unlock()
 		g.stop()
 		g.running.Wait()
 		err = g.observer.close()
@@ -71,11 +102,11 @@ func (g *Gate) Close() error {
 	return err
 }
 
-// Product guards a handler with one product: its audience, its role, its
-// access. A key passes with the scope of the product or of all APIs; use
-// [Gate.API] where keys of one API should pass. In static mode it panics on an
-// ID that is not configured; in managed mode, where a product may come later,
-// it answers 404 while the catalog has none of that ID, and logs that at Warn.
+// Product guards a handler with one product. A key passes if its scope is the
+// product or all APIs; use [Gate.API] if keys of one API should pass. In static mode
+// Product panics if the ID is not configured. In managed mode, where the product may
+// be created later, the gate answers 404 and logs a warning for each request while
+// the catalog has no product of that ID.
 func (g *Gate) Product(id string) func(http.Handler) http.Handler {
 	if !g.managed && g.current().single[id] == nil {
 		panic(fmt.Sprintf("middleware: Gate.Product: %q is not among the configured products", id))
@@ -83,8 +114,8 @@ func (g *Gate) Product(id string) func(http.Handler) http.Handler {
 	return g.guard(ofProduct(id))
 }
 
-// API guards a handler with the products that group an API, any of which may
-// let a request pass. An unknown ID is treated as by [Gate.Product].
+// API guards a handler with the products that group an API. Each of them can let a
+// request pass. An unknown ID is treated like in [Gate.Product].
 func (g *Gate) API(id string) func(http.Handler) http.Handler {
 	if !g.managed && g.current().routes[id] == nil {
 		panic(fmt.Sprintf("middleware: Gate.API: %q is not among the configured APIs", id))
@@ -92,13 +123,13 @@ func (g *Gate) API(id string) func(http.Handler) http.Handler {
 	return g.guard(ofAPI(id))
 }
 
-// Wrap guards a whole mux: the API is the one with the longest path that holds
-// the request's, by whole segments of the URL path that the mux sees. Paths
-// that two servers may read differently (dot segments, empty segments, encoded
-// slashes, a parameter that begins with a semicolon where it would lead to
-// another API) are refused with 400, those in no API, or in one of no product,
-// with 404. Put nothing between gate and mux that changes the path. In static
-// mode it panics where Config.APIs is empty.
+// Wrap guards a whole mux. It finds the API whose path is the longest prefix of the
+// request's path, by whole segments, and accepts credentials for the products that
+// group this API. Paths that servers may read differently (dot segments, empty
+// segments, encoded slashes, other spellings that lead to another API) are refused
+// with 400: see Paths in the package documentation. A path in no API, or in an API
+// without a product, is refused with 404. Put nothing between gate and mux that
+// changes the path. In static mode Wrap panics if Config.APIs is empty.
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	if !g.managed && len(g.current().routes) == 0 {
 		panic("middleware: Gate.Wrap: Config.APIs is empty, so every path would be refused: name the APIs, or use Gate.Product")
@@ -122,19 +153,19 @@ func ofAPI(id string) finder {
 }
 
 func found(r *route, what, id string) (*route, failure) {
-	f := failure{reason: OperationNotFound, status: http.StatusNotFound, field: what, got: id}
+	f := failure{reason: OperationNotFound, status: http.StatusNotFound, field: what, actual: id}
 	switch {
 	case r == nil:
-		f.want = "an ID of the configuration or the catalog"
+		f.expected = "an ID of the configuration or the catalog"
 	case len(r.products) == 0:
-		f.want = "one that is in a product"
+		f.expected = "one that is in a product"
 	default:
 		return r, failure{}
 	}
 	return r, f
 }
 
-// guard makes the middleware of one way to find the route.
+// guard makes the middleware for one finder.
 func (g *Gate) guard(find finder) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		if next == nil {
@@ -147,42 +178,75 @@ func (g *Gate) guard(find finder) func(http.Handler) http.Handler {
 }
 
 func (g *Gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler, find finder) {
-	c := g.find(r)
+	epoch := g.watcher.epoch.Load() // before the policy is read, so that no later change is missed
+	p := g.current()
+	route, missed := p.find(find, r)
+	c := g.find(r, g.keysAt(route))
 	untouched := r
-	if c.keyInQuery && g.cfg.RedactKeyQuery {
+	if (c.keyInQuery || c.strayQuery) && g.cfg.RedactKeyQuery {
 		if g.cfg.ReportOnly {
 			untouched = r.WithContext(r.Context())
 		}
-		redact(r, g.cfg.KeyQuery)
+		c.redactFrom(r, g.cfg.KeyQuery)
 	}
-	d := g.judge(r, &c, find)
-	if g.uses != nil && d.ok() && d.caller.key != nil {
-		g.uses.note(d.caller.key.SubscriptionID, g.cfg.Now())
+	d := g.judge(r, &c, p, route, missed)
+	if !d.ok() {
+		if d.status == http.StatusServiceUnavailable && errors.Is(r.Context().Err(), context.Canceled) {
+			d.gone()
+		}
+		d.id = max(rand.Uint64(), 1)
+	}
+	if g.calls != nil && (g.cfg.ReportOnly || !d.ok()) {
+		g.calls.CountCall(d.call(g.cfg.Now(), g.cfg.ReportOnly))
 	}
 	if g.observer != nil {
 		g.observer.observe(r, &d)
 	}
 	switch {
 	case g.cfg.ReportOnly:
-		next.ServeHTTP(w, g.principalOnly(untouched, &d))
+		inner := g.principalOnly(untouched, &d)
+		defer func() { r.Pattern = inner.Pattern }()
+		next.ServeHTTP(w, inner)
 	case d.ok():
-		next.ServeHTTP(w, g.forward(r, &c, &d))
+		p := g.newPassage(w, r, find, &d, epoch)
+		inner := g.forward(r, p, &c, &d)
+		returned := false
+		defer func() {
+			p.finish(r, inner)
+			if g.calls != nil {
+				call := d.call(g.cfg.Now(), false)
+				call.Error = p.status >= http.StatusInternalServerError || !returned && !p.begun
+				g.calls.CountCall(call)
+			}
+		}()
+		next.ServeHTTP((*openWriter)(p), inner)
+		returned = true
+		p.settle(r)
 	default:
 		g.refuse(w, r, &d)
 	}
 }
 
-// judge decides on a request.
-func (g *Gate) judge(r *http.Request, c *credentials, find finder) decision {
-	p := g.current()
+// find finds the route of a request. It fails if p is nil.
+func (p *policy) find(find finder, r *http.Request) (*route, failure) {
 	if p == nil {
-		return decision{failure: unavailable(CatalogUnavailable, "products", nil), credential: NoCredential}
+		return nil, unavailable(CatalogUnavailable, "products", nil)
 	}
-	route, f := find(p, r)
+	return find(p, r)
+}
+
+// judge decides on a request. route and f are the result of p.find.
+func (g *Gate) judge(r *http.Request, c *credentials, p *policy, route *route, f failure) decision {
 	if !f.ok() {
 		return decision{failure: f, route: route, credential: NoCredential}
 	}
-	return g.decide(r.Context(), c, p, route, g.cfg.Now())
+	op, reported, f := p.operation(r, route)
+	if !f.ok() {
+		return decision{failure: f, route: route, credential: NoCredential}
+	}
+	d := g.decide(r.Context(), c, p, route, op, g.cfg.Now())
+	d.reported = reported.reason
+	return d
 }
 
 // current is the policy of the catalog's newest snapshot; nil if there is none.
@@ -195,22 +259,22 @@ func (g *Gate) current() *policy {
 		return p
 	}
 	p, old := g.compileSnapshot()
-	useless := func(p *policy) bool { return p != nil && p.every.token && len(g.cfg.Tenants) == 0 }
+	useless := func(p *policy) bool { return p != nil && p.every.token && len(g.verifier.trust.Load().tenants) == 0 }
 	if useless(p) && !useless(old) && g.cfg.Logger != nil {
 		g.cfg.Logger.Warn("no token can pass: Config.Tenants is empty, and a product accepts tokens")
 	}
 	return p
 }
 
-// compileSnapshot makes the newest snapshot the policy, unless another request
-// just did. It returns the policy before as well.
+// compileSnapshot compiles the newest snapshot to the current policy, unless
+// another request just did. It also returns the policy before.
 func (g *Gate) compileSnapshot() (p, old *policy) {
 	g.compile.Lock()
 	defer g.compile.Unlock()
 	old = g.policy.Load()
 	s := g.catalog.Snapshot()
 	switch {
-	case s == nil: // too old by now
+	case s == nil: // the catalog dropped its snapshot in the meantime
 		return nil, old
 	case old != nil && old.snapshot == s:
 		return old, old
@@ -220,14 +284,36 @@ func (g *Gate) compileSnapshot() (p, old *policy) {
 	return p, old
 }
 
-// Ready returns nil once requests can be decided: the keys of every tenant are
-// there and not a day old, and in managed mode the catalog is ready. It waits
-// for a fetch that is under way, until the context ends.
+// DenyKeys stops trusting signing keys by their key IDs (kid), at once and for as
+// long as the Gate exists. Use it for a key that is known to be compromised. Tokens
+// of such a key are refused with 401, and their open responses end as [CancelPolicy]
+// says. Without DenyKeys, the gate drops a key that the tenant no longer publishes
+// after three answers without it, at most 75 minutes later.
+func (g *Gate) DenyKeys(keyIDs ...string) error {
+	g.tenants.Lock()
+	defer g.tenants.Unlock()
+	g.cfg.denied.add(keyIDs)
+	var errs []error
+	for _, tn := range g.verifier.trust.Load().tenants {
+		for _, s := range tn.sources() {
+			errs = append(errs, s.dropDenied())
+		}
+	}
+	g.watcher.askAll()
+	return errors.Join(errs...)
+}
+
+// Ready returns nil if the gate can decide on requests: at least one tenant has
+// signing keys, no tenant has lost its keys because they are older than 24 hours,
+// and in managed mode the catalog is ready. A tenant whose keys were never read, for
+// example because its ID is wrong, does not count as long as another tenant has
+// keys; its tokens are answered with 503. Ready waits for fetches that are under
+// way, until the context ends. The error says what is missing.
 func (g *Gate) Ready(ctx context.Context) error { return g.ready(ctx, ctx) }
 
-// ready takes a context of its own for waiting for keys.
+// ready is Ready with a second context, wait, for the keys.
 func (g *Gate) ready(ctx, wait context.Context) error {
-	if r, ok := g.catalog.(Readier); ok {
+	if r, ok := g.catalog.(ReadinessChecker); ok {
 		if err := r.Ready(ctx); err != nil {
 			return fmt.Errorf("middleware: catalog: %w", err)
 		}
@@ -235,21 +321,21 @@ func (g *Gate) ready(ctx, wait context.Context) error {
 	if g.catalog.Snapshot() == nil {
 		return fmt.Errorf("middleware: catalog: no products yet")
 	}
-	for _, tn := range g.verifier.tenants {
-		if err := tn.keys.ready(wait); err != nil {
-			return fmt.Errorf("middleware: tenant %s: %w", tn.id, err)
-		}
-	}
-	return nil
+	return g.verifier.trust.Load().ready(wait)
 }
 
-// ReadyHandler answers probes: 200 while [Gate.Ready] is nil, else 503, with
-// the age of each tenant's keys as JSON. It waits for nothing.
+// ReadyHandler returns a handler for readiness probes. It answers 200 if
+// [Gate.Ready] would return nil at once, otherwise 503, with readiness and age of
+// each tenant's keys as JSON. A tenant that uses remembered keys, because no fetch
+// succeeded since the start, is ready and has "remembered": true. The handler does
+// not wait for keys.
 func (g *Gate) ReadyHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		type keys struct {
 			Tenant     string `json:"tenant"`
-			AgeSeconds *int64 `json:"ageSeconds"` // null: there are none
+			Ready      bool   `json:"ready"`
+			AgeSeconds *int64 `json:"ageSeconds"` // null: there are no keys
+			Remembered bool   `json:"remembered,omitzero"`
 		}
 		ctx, cancel := context.WithCancel(r.Context())
 		cancel()
@@ -257,12 +343,13 @@ func (g *Gate) ReadyHandler() http.Handler {
 			Ready bool   `json:"ready"`
 			Keys  []keys `json:"keys"`
 		}{Ready: g.ready(r.Context(), ctx) == nil, Keys: []keys{}}
-		for _, tn := range g.verifier.tenants {
-			k := keys{Tenant: tn.id}
+		for _, tn := range g.verifier.trust.Load().tenants {
+			k := keys{Tenant: tn.id, Ready: tn.ready(ctx) == nil}
 			if set := tn.keys.set.Load(); set != nil {
 				age := int64(g.cfg.Now().Sub(set.fetched).Seconds())
 				k.AgeSeconds = &age
 			}
+			k.Remembered = slices.ContainsFunc(tn.sources(), (*keySource).recalled)
 			doc.Keys = append(doc.Keys, k)
 		}
 		w.Header().Set("Content-Type", "application/json")

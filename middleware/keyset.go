@@ -1,12 +1,15 @@
 package middleware
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -16,25 +19,43 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// keySet is one immutable answer of a tenant's keys endpoint. It is the
-// jwkset.Storage that keyfunc reads: what it does not override only serves
-// copies of the keys as JSON.
+// keySet is the immutable set of keys after one answer of a tenant's key endpoint.
+// It implements jwkset.Storage for keyfunc. The methods that it inherits from
+// MemoryJWKSet are not used for verification.
 type keySet struct {
 	*jwkset.MemoryJWKSet
-	keys    map[string]*signingKey
-	fetched time.Time
-	found   map[use]any // what keyfunc answers, asked once
+	keys       map[string]*signingKey
+	fetched    time.Time
+	remembered bool               // read from the KeyMemory
+	missing    map[string]absence // keys in use that were missing in the last answers
+	found      map[use]any        // the results of keyfunc
 }
 
-// use is what a token's header asks for.
+// absence counts the answers without a key that is still in use.
+//
+// Microsoft's endpoint was observed to alternate between two sets during a rollover.
+// A key is therefore dropped only after maxAbsences answers without it. An answer
+// counts only if the one before is at least absenceInterval old, so that tokens with
+// invented key IDs, which cause fetches, cannot speed this up.
+type absence struct {
+	answers int
+	last    time.Time
+}
+
+const (
+	maxAbsences     = 3
+	absenceInterval = 4 * time.Minute
+)
+
+// use is the key ID and the algorithm in a token's header.
 type use struct{ kid, alg string }
 
-// signingKey is one key of a set. A refresh that brings the same key keeps the
-// same pointer, so that a pointer names a key for as long as it is published.
+// signingKey is one key of a set. If a refresh contains the same key, the pointer
+// stays the same, so that pointers can be compared.
 type signingKey struct {
 	jwk    jwkset.JWK
 	public *rsa.PublicKey
-	issuer string // of the key; empty if it names none
+	issuer string // for which the key may sign; empty: any
 }
 
 var errImmutable = errors.New("middleware: a key set is immutable")
@@ -57,8 +78,8 @@ func (s *keySet) KeyRead(_ context.Context, kid string) (jwkset.JWK, error) {
 	return k.jwk, nil
 }
 
-// verify checks the signature of a token's signed part with the key of the set
-// that the token names. A key that names its algorithm serves no other.
+// verify checks the signature of a token's signed part with the key that the token
+// names. A key with an algorithm verifies no other algorithm.
 func (s *keySet) verify(t *token, signed string, signature []byte) error {
 	key := s.found[use{t.kid, t.alg}]
 	if key == nil {
@@ -67,20 +88,19 @@ func (s *keySet) verify(t *token, signed string, signature []byte) error {
 	return signingMethods[t.alg].Verify(signed, signature, key)
 }
 
-// parseKeySet reads a key set (RFC 7517, 5). Keys that cannot verify a token's
-// signature, or that are not safe to, are left out; a set that holds no other
-// is an error. old may be nil.
+// parseKeySet reads a key set (RFC 7517, 5). It leaves out keys that are malformed,
+// are not for signatures, or are too weak. It fails if no key is left. Keys of old
+// that are missing in the answer stay in use for some answers: see absence. old may
+// be nil.
 func parseKeySet(body []byte, old *keySet, now time.Time) (*keySet, error) {
-	var doc struct {
-		Keys []jsontext.Value `json:"keys"`
-	}
-	if err := json.Unmarshal(body, &doc); err != nil {
+	entries, err := keyEntries(body)
+	if err != nil {
 		return nil, fmt.Errorf("no JSON Web Key Set: %w", err)
 	}
 	set := &keySet{MemoryJWKSet: jwkset.NewMemoryStorage(), keys: map[string]*signingKey{}, fetched: now}
 	twice := map[string]bool{}
 	var skipped error
-	for _, raw := range doc.Keys {
+	for _, raw := range entries {
 		k, kid, err := parseKey(raw)
 		if err != nil {
 			skipped = err
@@ -94,13 +114,120 @@ func parseKeySet(body []byte, old *keySet, now time.Time) (*keySet, error) {
 		}
 		set.keys[kid] = k
 	}
-	for kid := range twice { // which of them is meant nobody can tell
+	for kid := range twice { // two keys with one ID: neither is used
 		delete(set.keys, kid)
 	}
 	if len(set.keys) == 0 {
-		return nil, fmt.Errorf("no usable key among %d (last one: %w)", len(doc.Keys), skipped)
+		return nil, fmt.Errorf("no usable key among %d (last one: %w)", len(entries), skipped)
 	}
+	set.keep(old, twice)
 	return set.complete()
+}
+
+// keyEntries splits a key set into its entries without decoding them, so that one
+// malformed entry does not make the others unusable.
+func keyEntries(body []byte) ([]jsontext.Value, error) {
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	var entries []jsontext.Value
+	d := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if kind := d.PeekKind(); kind != '{' {
+		return nil, errors.New("not an object")
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	found := false
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case name.String() != "keys":
+			err = d.SkipValue()
+		case found:
+			return nil, errors.New("keys: occurs twice")
+		default:
+			found = true
+			err = json.UnmarshalDecode(d, &entries)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errTrailing
+	}
+	return entries, nil
+}
+
+// keep adds the keys of the old set that are missing in this answer, except keys
+// that were missing in maxAbsences answers and key IDs that this answer has twice.
+func (s *keySet) keep(old *keySet, twice map[string]bool) {
+	if old == nil {
+		return
+	}
+	s.missing = map[string]absence{}
+	for kid, k := range old.keys {
+		if s.keys[kid] != nil || twice[kid] {
+			continue
+		}
+		a := old.missing[kid]
+		if a.answers == 0 || s.fetched.Sub(a.last) >= absenceInterval {
+			a = absence{a.answers + 1, s.fetched}
+		}
+		if a.answers < maxAbsences {
+			s.keys[kid], s.missing[kid] = k, a
+		}
+	}
+}
+
+// without returns the set without the denied keys, or the set itself if it holds
+// none of them. The result may be empty: then no token passes.
+func (s *keySet) without(denied *denials) (*keySet, error) {
+	out := &keySet{
+		MemoryJWKSet: jwkset.NewMemoryStorage(), keys: map[string]*signingKey{},
+		fetched: s.fetched, remembered: s.remembered, missing: s.missing,
+	}
+	for kid, k := range s.keys {
+		if !denied.has(kid) {
+			out.keys[kid] = k
+		}
+	}
+	if len(out.keys) == len(s.keys) {
+		return s, nil
+	}
+	return out.complete()
+}
+
+// denials are the key IDs that Gate.DenyKeys denied, for all tenants of a gate. A nil
+// *denials is empty.
+type denials struct {
+	mu   sync.RWMutex
+	kids map[string]bool
+}
+
+func (d *denials) has(kid string) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.kids[kid]
+}
+
+func (d *denials) add(kids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kids == nil {
+		d.kids = map[string]bool{}
+	}
+	for _, kid := range kids {
+		d.kids[kid] = true
+	}
 }
 
 func (s *keySet) complete() (*keySet, error) {
@@ -129,8 +256,8 @@ func same(a, b *signingKey) bool {
 	return a.public.Equal(b.public) && a.issuer == b.issuer && a.jwk.Marshal().ALG == b.jwk.Marshal().ALG
 }
 
-// keyMembers are what is read of a key: no certificate, and of private parts
-// only that they are there.
+// keyMembers are the members of a key that are read. Certificates are not read.
+// Private members are read only to refuse a key that has them.
 type keyMembers struct {
 	KTY    string         `json:"kty"`
 	USE    string         `json:"use"`
@@ -178,7 +305,7 @@ func (m *keyMembers) check() error {
 	case m.USE != "" && m.USE != "sig":
 		return errors.New("use is not sig")
 	case len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, "verify"):
-		return errors.New("key_ops lacks verify")
+		return errors.New("key_ops does not contain verify")
 	case m.ALG != "" && signingMethods[m.ALG] == nil:
 		return errors.New("alg is not one for RSA signatures")
 	case !validKeyID(m.KID):
@@ -191,9 +318,9 @@ func (m *keyMembers) check() error {
 	return nil
 }
 
-// mayVerify reports whether a key may verify tokens of an issuer pair: a key
-// may name its issuer, in the form of either version and with {tenantid} for
-// the tenant; it must then be that tenant's.
+// mayVerify reports whether a key may verify tokens of a tenant. If the key names an
+// issuer, it must be the tenant's version 1 or version 2 issuer, where {tenantid}
+// is a placeholder for the tenant's ID.
 func (k *signingKey) mayVerify(tn *tenant) bool {
 	if k.issuer == "" {
 		return true

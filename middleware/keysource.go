@@ -10,38 +10,43 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entragate/entragate/internal/wait"
 )
 
 const (
 	keyRefresh     = time.Hour
+	missingRefresh = 5 * time.Minute  // while a key in use was missing in the last answer
 	keyFetchTime   = 10 * time.Second // of one fetch
 	maxKeySetBytes = 1 << 20
 	firstRetry     = time.Second
 	lastRetry      = 30 * time.Second
-	maxWaiting     = 1024 // requests that wait for one tenant's keys
+	longestRetry   = 10 * time.Minute // longest Retry-After of the endpoint that is followed
+	maxWaiting     = 1024             // requests that wait for one tenant's keys
 )
 
-// keySource keeps the signing keys of one tenant. One goroutine fetches, at
-// most once at a time and with a context of its own; a request only ever waits
-// for it, and only if it brings a key ID that is not known. While fetching
-// fails, that goroutine alone tries again, and known keys serve on for
-// maxKeyAge.
+// keySource keeps the signing keys of one key endpoint. One goroutine fetches them.
+// A request waits for a fetch only if its token has an unknown key ID. While fetches
+// fail, only that goroutine retries, and the known keys are used for maxKeyAge.
 type keySource struct {
 	url      string
 	client   *http.Client
 	now      func() time.Time
-	interval time.Duration // between fetches that requests cause
-	wait     time.Duration // of one request for a fetch
-	observed func(keySet *keySet, changed bool, err error)
+	denied   *denials
+	interval time.Duration // Config.KeyInterval
+	patience time.Duration // Config.KeyWait
+	memory   KeyMemory     // nil: keys are not remembered
+	tenant   string
+	observer *observer // may be nil
+	changed  func()    // called after the set has changed; may be nil
 
-	set     atomic.Pointer[keySet]
-	kick    chan struct{}
-	waiting atomic.Int32
+	set         atomic.Pointer[keySet]
+	kick        chan struct{}
+	waiting     atomic.Int32
+	remembering atomic.Bool
 
 	mu       sync.Mutex
-	flight   chan struct{} // closed at the end of the fetch under way; nil if none is
-	asked    bool          // a request caused the fetch under way
-	askedAt  time.Time     // end of the last successful fetch that a request caused
+	flight   chan struct{} // closed at the end of the current fetch; nil between fetches
 	failures int           // in a row
 	retryAt  time.Time     // when the next try follows, while failures > 0
 	err      error         // of the last fetch
@@ -50,7 +55,7 @@ type keySource struct {
 func newKeySource(addr string, c *Config) *keySource {
 	return &keySource{
 		url: addr, client: keyClient(c.HTTPClient), now: c.Now,
-		interval: c.KeyInterval, wait: c.KeyWait,
+		denied: c.denied, interval: c.KeyInterval, patience: c.KeyWait, memory: c.memory,
 		kick:   make(chan struct{}, 1),
 		flight: make(chan struct{}), // run begins with a fetch
 	}
@@ -72,14 +77,14 @@ func keyClient(base *http.Client) *http.Client {
 	return c
 }
 
-// errors that find returns.
+// The errors that find returns.
 var (
 	errKeyUnknown      = errors.New("key not published")
 	errKeysUnavailable = errors.New("keys unavailable")
 )
 
-// find returns the set that holds a key, waiting for a fetch if that may bring
-// it. The error is errKeyUnknown, errKeysUnavailable or nil.
+// find returns a key and the set that holds it. If the key is unknown, it waits for
+// a fetch. The error is errKeyUnknown, errKeysUnavailable or nil.
 func (s *keySource) find(ctx context.Context, kid string) (*keySet, *signingKey, error) {
 	if set, key := s.lookup(kid); key != nil {
 		return set, key, nil
@@ -88,28 +93,23 @@ func (s *keySource) find(ctx context.Context, kid string) (*keySet, *signingKey,
 	if s.waiting.Add(1) > maxWaiting {
 		return nil, nil, errKeysUnavailable
 	}
-	timer := time.NewTimer(s.wait)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
-	for {
-		flight, joined, err := s.ask(func() bool { _, key := s.lookup(kid); return key != nil })
-		if err != nil {
-			return nil, nil, err
-		}
-		select {
-		case <-flight:
-		case <-timer.C:
-			return nil, nil, errKeysUnavailable
-		case <-ctx.Done():
-			return nil, nil, errKeysUnavailable
-		}
-		if set, key := s.lookup(kid); key != nil {
-			return set, key, nil
-		}
-		if !joined {
-			return nil, nil, s.missing()
-		}
-		// That fetch may have begun before the key was published.
+	flight, err := s.ask(kid)
+	if err != nil {
+		return nil, nil, err
 	}
+	select {
+	case <-flight:
+	case <-timer.C:
+		return nil, nil, errKeysUnavailable
+	case <-ctx.Done():
+		return nil, nil, errKeysUnavailable
+	}
+	if set, key := s.lookup(kid); key != nil {
+		return set, key, nil
+	}
+	return nil, nil, s.missing()
 }
 
 func (s *keySource) lookup(kid string) (*keySet, *signingKey) {
@@ -120,17 +120,17 @@ func (s *keySource) lookup(kid string) (*keySet, *signingKey) {
 	return set, set.keys[kid]
 }
 
-// missing says why a key is not there after a fetch.
+// missing returns why a key is still unknown after a fetch.
 func (s *keySource) missing() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failures > 0 || s.current() == nil {
+	if set := s.current(); s.failures > 0 || set == nil || set.remembered {
 		return errKeysUnavailable
 	}
 	return errKeyUnknown
 }
 
-// current is the set that is in use; nil if there is none or it is too old.
+// current returns the set that is in use; nil if there is none or it is too old.
 func (s *keySource) current() *keySet {
 	set := s.set.Load()
 	if set == nil || s.now().Sub(set.fetched) >= maxKeyAge {
@@ -139,46 +139,84 @@ func (s *keySource) current() *keySet {
 	return set
 }
 
+// recalled reports whether the keys in use are remembered ones.
+func (s *keySource) recalled() bool {
+	set := s.current()
+	return set != nil && set.remembered
+}
+
 // holds reports whether a key is still in use.
 func (s *keySource) holds(kid string, k *signingKey) bool {
 	set := s.current()
 	return set != nil && set.keys[kid] == k
 }
 
-// ask begins a fetch, unless one is under way, what it is for is there by now,
-// fetching fails at present or the last one that was asked for is too recent. It
-// returns what to wait for, and whether that was begun by another.
-func (s *keySource) ask(there func() bool) (flight <-chan struct{}, joined bool, err error) {
+// ask starts a fetch for a key, or for any keys if kid is empty, and returns the
+// channel that is closed when the fetch is over. If a fetch is under way, ask returns
+// its channel. It starts no fetch for a denied key, after a failed fetch (the
+// goroutine retries), and within the interval after a successful one.
+func (s *keySource) ask(kid string) (flight <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	set := s.current()
 	switch {
+	case s.denied.has(kid):
+		return nil, errKeyUnknown
 	case s.flight != nil:
-		return s.flight, true, nil
-	case there(): // a fetch ended since the caller looked
-		return noFlight, true, nil
+		return s.flight, nil
+	case set != nil && (kid == "" || set.keys[kid] != nil): // a fetch has ended in the meantime
+		return noFlight, nil
 	case s.failures > 0:
-		return nil, false, errKeysUnavailable
-	case s.current() != nil && !s.askedAt.IsZero() && s.now().Sub(s.askedAt) < s.interval:
-		return nil, false, errKeyUnknown
+		return nil, errKeysUnavailable
+	case set != nil && s.now().Sub(set.fetched) < s.interval:
+		return nil, errKeyUnknown
 	}
-	s.flight, s.asked = make(chan struct{}), true
+	s.flight = make(chan struct{})
 	s.kick <- struct{}{}
-	return s.flight, false, nil
+	return s.flight, nil
 }
 
-// noFlight is that of a fetch which ended.
+// dropDenied drops the keys that were denied since the set was published.
+func (s *keySource) dropDenied() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.publish(s.set.Load())
+}
+
+// publish makes set, without denied keys, the set in use. The caller holds mu.
+func (s *keySource) publish(set *keySet) error {
+	if set == nil {
+		return nil
+	}
+	set, err := set.without(s.denied)
+	if err == nil {
+		s.set.Store(set)
+	}
+	return err
+}
+
+// noFlight is a closed channel: there is nothing to wait for.
 var noFlight = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// run fetches until the context ends: at once, when asked, when the keys are
-// an hour old, and again and again while that fails.
+// run fetches the keys until the context ends: at once, when ask requests it, every
+// hour, and repeatedly while fetches fail.
 func (s *keySource) run(ctx context.Context) {
 	defer s.end()
+	var remembering sync.WaitGroup
+	defer remembering.Wait()
 	for {
-		timer := time.NewTimer(s.fetch(ctx))
+		next := s.fetch(ctx)
+		if s.remembering.CompareAndSwap(false, true) { // skip if the last write still runs
+			remembering.Go(func() {
+				defer s.remembering.Store(false)
+				s.remember(ctx)
+			})
+		}
+		timer := time.NewTimer(next)
 		select {
 		case <-s.kick:
 		case <-timer.C:
@@ -192,7 +230,8 @@ func (s *keySource) run(ctx context.Context) {
 	}
 }
 
-// begin marks a fetch that the timer caused, unless a request just did.
+// begin registers a fetch that the timer starts, unless ask registered one in the
+// meantime.
 func (s *keySource) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,10 +239,10 @@ func (s *keySource) begin() {
 		s.flight = make(chan struct{})
 		return
 	}
-	<-s.kick // it is in the channel: ask sends under the lock
+	<-s.kick // does not block: ask sends while it holds mu
 }
 
-// end releases those who wait when the source is closed.
+// end releases waiting requests when the source is closed.
 func (s *keySource) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,42 +254,52 @@ func (s *keySource) end() {
 	}
 }
 
-// fetch reads the keys once, publishes them or the failure, and says when to
-// fetch again.
+// fetch reads the keys once, publishes the keys or the failure, and returns the time
+// until the next fetch.
 func (s *keySource) fetch(ctx context.Context) time.Duration {
-	old := s.set.Load()
-	set, err := s.read(ctx, old)
-	changed := err == nil && !sameKeys(set, old)
-	if s.observed != nil && ctx.Err() == nil { // told before they serve: a record that names them comes first
-		s.observed(set, changed, err)
+	ended := s.recallWhile(ctx)
+	set, err := s.read(ctx)
+	ended(err)
+	changed := err == nil && !sameKeys(set, s.set.Load())
+	if ctx.Err() == nil { // before publish, so that the log names keys before they are used
+		s.observer.fetched(s.tenant, set, changed, err)
 	}
-	if err == nil {
-		s.set.Store(set)
+	if changed && s.changed != nil {
+		defer s.changed()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.record(err)
+	if err == nil {
+		err = s.publish(set)
+	}
+	next := s.record(set, err)
 	close(s.flight)
-	s.flight, s.asked = nil, false
+	s.flight = nil
 	return next
 }
 
-func (s *keySource) record(err error) time.Duration {
+// record stores the outcome of a fetch and returns the time until the next one.
+func (s *keySource) record(set *keySet, err error) time.Duration {
 	s.err = err
-	if err == nil {
+	switch {
+	case err == nil && len(set.missing) > 0:
 		s.failures = 0
-		if s.asked {
-			s.askedAt = s.now()
-		}
+		return jitter(missingRefresh)
+	case err == nil:
+		s.failures = 0
 		return jitter(keyRefresh)
 	}
 	next := jitter(min(firstRetry<<min(s.failures, 10), lastRetry))
+	var refused *keysRefused
+	if errors.As(err, &refused) {
+		next = max(next, min(refused.retryAfter, longestRetry))
+	}
 	s.failures++
 	s.retryAt = s.now().Add(next)
 	return next
 }
 
-// jitter takes up to a tenth off, so that replicas do not ask all at once.
+// jitter shortens d by up to a tenth, so that replicas do not fetch at the same time.
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Int64N(int64(d)/10))
 }
@@ -267,7 +316,7 @@ func sameKeys(a, b *keySet) bool {
 	return true
 }
 
-func (s *keySource) read(ctx context.Context, old *keySet) (*keySet, error) {
+func (s *keySource) read(ctx context.Context) (*keySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, keyFetchTime)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
@@ -281,14 +330,18 @@ func (s *keySource) read(ctx context.Context, old *keySet) (*keySet, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("keys: %s answered %s", s.url, resp.Status)
+		return nil, &keysRefused{s.url, resp.Status, wait.RetryAfter(resp.Header, s.now())}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySetBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("keys: %s: %w", s.url, err)
 	}
 	if len(body) > maxKeySetBytes {
-		return nil, fmt.Errorf("keys: %s: answered more than %d bytes", s.url, maxKeySetBytes)
+		return nil, fmt.Errorf("keys: %s: the answer has more than %d bytes", s.url, maxKeySetBytes)
+	}
+	old := s.set.Load()
+	if old != nil && old.remembered {
+		old = nil // the first answer replaces remembered keys completely
 	}
 	set, err := parseKeySet(body, old, s.now())
 	if err != nil {
@@ -297,13 +350,21 @@ func (s *keySource) read(ctx context.Context, old *keySet) (*keySet, error) {
 	return set, nil
 }
 
-// What is behind errKeysUnavailable where no fetch has failed.
+// keysRefused is an answer of the key endpoint with another status than 200.
+type keysRefused struct {
+	url, status string
+	retryAfter  time.Duration // 0 if the answer has no Retry-After
+}
+
+func (e *keysRefused) Error() string { return "keys: " + e.url + " answered " + e.status }
+
+// The causes of errKeysUnavailable if no fetch has failed.
 var (
-	errFetching = errors.New("they are being fetched")
+	errFetching = errors.New("the keys are being fetched")
 	errClosed   = errors.New("the gate is closed")
 )
 
-// cause is why there are no keys, or not those that are needed.
+// cause is why the needed keys are unavailable.
 func (s *keySource) cause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -313,14 +374,14 @@ func (s *keySource) cause() error {
 	return s.err
 }
 
-// ready waits for the first keys, or returns why there are none. It begins a
-// fetch where those that there are have become too old unnoticed.
+// ready waits for usable keys, or returns why there are none. It starts a fetch if
+// the keys have become too old.
 func (s *keySource) ready(ctx context.Context) error {
 	for {
 		if s.current() != nil {
 			return nil
 		}
-		flight, _, err := s.ask(func() bool { return s.current() != nil })
+		flight, err := s.ask("")
 		if err != nil {
 			return fmt.Errorf("%w: %w", errKeysUnavailable, s.cause())
 		}
@@ -332,7 +393,7 @@ func (s *keySource) ready(ctx context.Context) error {
 	}
 }
 
-// retryAfter is when asking again may help: at least a second.
+// retryAfter is the time until a retry may succeed: at least a second.
 func (s *keySource) retryAfter() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,7 +20,7 @@ type transport func(*http.Request) (*http.Response, error)
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // What another caller's fetch brought between a caller's look and its question
-// is there for it: it is neither told otherwise nor fetched twice.
+// is there for it: it is neither refused nor fetched twice.
 func TestAFetchThatEndsMeanwhile(t *testing.T) {
 	t.Parallel()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -33,7 +33,7 @@ func TestAFetchThatEndsMeanwhile(t *testing.T) {
 		var ahead atomic.Int64
 		var meanwhile atomic.Pointer[func()] // the next who asks for the time does it first
 		s := newKeySource("https://login.test/keys", &Config{
-			KeyInterval: 5 * time.Minute, KeyWait: time.Minute,
+			KeyInterval: time.Nanosecond, KeyWait: time.Minute,
 			Now: func() time.Time {
 				now := time.Now().Add(time.Duration(ahead.Load()))
 				if f := meanwhile.Swap(nil); f != nil {

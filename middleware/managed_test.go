@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/middleware"
@@ -25,13 +27,12 @@ type catalog struct {
 	keys    map[[32]byte]appaccess.KeyState
 	err     error
 	asked   int
-	used    map[string]int
 }
 
 func newCatalog() *catalog {
-	c := &catalog{clients: map[string]appaccess.ClientState{}, keys: map[[32]byte]appaccess.KeyState{}, used: map[string]int{}}
-	c.clients[clientID] = appaccess.ClientState{ApplicationID: "app-1", AppID: clientID, Name: "Sample", OwnerID: "u1", Products: []string{"starter"}}
-	c.keys[appaccess.SumKey("key-starter")] = appaccess.KeyState{SubscriptionID: "s1", OwnerID: "u1", Scope: appaccess.ProductScope("starter"), Primary: true}
+	c := &catalog{clients: map[string]appaccess.ClientState{}, keys: map[[32]byte]appaccess.KeyState{}}
+	c.clients[clientID] = appaccess.ClientState{ApplicationID: "app-1", AppID: clientID, Name: "Sample", OwnerID: "u1", Grants: appaccess.GrantsOfAll("starter")}
+	c.keys[appaccess.HashKey("key-starter")] = appaccess.KeyState{SubscriptionID: "s1", OwnerID: "u1", Scope: appaccess.ProductScope("starter"), Primary: true}
 	c.publish(products(), apis())
 	return c
 }
@@ -40,9 +41,9 @@ func products() []appaccess.Product {
 	both := appaccess.Access{Token: true, Key: true}
 	return []appaccess.Product{
 		{ID: "starter", Name: "Starter", State: appaccess.Published, Access: both, APIs: []string{"echo"},
-			Entra: appaccess.ProductApplication{AppID: appID, IdentifierURI: "api://" + appID, Role: role}},
+			Entra: appaccess.ProductApplication{AppID: appID, IdentifierURI: "api://" + appID, Roles: []appaccess.Role{{Permission: appaccess.AllPermission, Value: role}}}},
 		{ID: "other", Name: "Other", State: appaccess.NotPublished, Access: both, APIs: []string{"echo", "admin"},
-			Entra: appaccess.ProductApplication{AppID: otherApp, IdentifierURI: "api://" + otherApp, Role: "Product.Other.All"}},
+			Entra: appaccess.ProductApplication{AppID: otherApp, IdentifierURI: "api://" + otherApp, Roles: []appaccess.Role{{Permission: appaccess.AllPermission, Value: "Product.Other.All"}}}},
 	}
 }
 
@@ -72,7 +73,7 @@ func (c *catalog) Client(_ context.Context, id string) (appaccess.ClientState, e
 	if s, ok := c.clients[id]; ok {
 		return s, nil
 	}
-	return appaccess.ClientState{AppID: id, Refusal: appaccess.UnknownClient}, nil
+	return appaccess.ClientState{AppID: id, DenyReason: appaccess.UnknownClient}, nil
 }
 
 func (c *catalog) Key(_ context.Context, sum [32]byte) (appaccess.KeyState, error) {
@@ -85,13 +86,7 @@ func (c *catalog) Key(_ context.Context, sum [32]byte) (appaccess.KeyState, erro
 	if s, ok := c.keys[sum]; ok {
 		return s, nil
 	}
-	return appaccess.KeyState{Refusal: appaccess.UnknownKey}, nil
-}
-
-func (c *catalog) Used(id string, _ time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.used[id]++
+	return appaccess.KeyState{DenyReason: appaccess.UnknownKey}, nil
 }
 
 func managed(e *entra, c *catalog) middleware.Config {
@@ -107,15 +102,15 @@ func TestManagedClients(t *testing.T) {
 
 	assert.Equal(t, 200, status())
 	assert.Equal(t, 200, status(), "from the cache")
-	assert.Equal(t, 403, call(h, mint(t, claims(object{"idtyp": nil}))).Code, "strict on idtyp")
+	assert.Equal(t, 401, call(h, mint(t, claims(object{"idtyp": nil}))).Code, "strict on idtyp")
 	assert.Equal(t, 403, call(h, mint(t, claims(object{"azp": "11111111-1111-1111-1111-111111111111"}))).Code, "unknown client")
 
 	sample := c.clients[clientID]
 	for name, change := range map[string]func(*appaccess.ClientState){
-		"owner blocked": func(s *appaccess.ClientState) { s.Refusal = appaccess.OwnerBlocked },
-		"suspended":     func(s *appaccess.ClientState) { s.Refusal = appaccess.ApplicationNotActive },
-		"grant gone":    func(s *appaccess.ClientState) { s.Products = nil },
-		"other grant":   func(s *appaccess.ClientState) { s.Products = []string{"other"} },
+		"owner blocked": func(s *appaccess.ClientState) { s.DenyReason = appaccess.OwnerBlocked },
+		"suspended":     func(s *appaccess.ClientState) { s.DenyReason = appaccess.ApplicationNotActive },
+		"grant gone":    func(s *appaccess.ClientState) { s.Grants = nil },
+		"other grant":   func(s *appaccess.ClientState) { s.Grants = appaccess.GrantsOfAll("other") },
 	} {
 		c.set(func(c *catalog) {
 			s := sample
@@ -144,7 +139,6 @@ func TestManagedProducts(t *testing.T) {
 
 	assert.Equal(t, clientID+" starter", get(h, "/echo/resource?param1=sample", both...).Header().Get("X-Caller"))
 	assert.Equal(t, "s1 starter", get(h, "/echo", key...).Header().Get("X-Caller"))
-	assert.Equal(t, 1, c.used["s1"])
 	assert.Equal(t, 403, get(h, "/echo/admin", both...).Code, "the longest path decides: admin is in other only")
 	assert.Equal(t, 401, get(h, "/echo/admin", key...).Code)
 	assert.Equal(t, 404, get(h, "/echoes", both...).Code)
@@ -175,10 +169,10 @@ func TestKeyScopes(t *testing.T) {
 	c := newCatalog()
 	for name, scope := range map[string]appaccess.Scope{"all": appaccess.AllAPIs, "echo": appaccess.APIScope("echo"), "admin": appaccess.APIScope("admin"), "p-other": appaccess.ProductScope("other"),
 		"p-like": appaccess.ProductScope("startes"), "a-like": appaccess.APIScope("echa"), "none": "", "p-none": appaccess.ProductScope(""), "a-none": appaccess.APIScope("")} {
-		c.keys[appaccess.SumKey(name)] = appaccess.KeyState{SubscriptionID: name, Scope: scope}
+		c.keys[appaccess.HashKey(name)] = appaccess.KeyState{SubscriptionID: name, Scope: scope}
 	}
-	c.keys[appaccess.SumKey("lasts")] = appaccess.KeyState{SubscriptionID: "lasts", Scope: appaccess.AllAPIs, Expires: time.Now().Add(time.Hour)}
-	c.keys[appaccess.SumKey("expired")] = appaccess.KeyState{SubscriptionID: "expired", Scope: appaccess.AllAPIs, Expires: time.Now()}
+	c.keys[appaccess.HashKey("lasts")] = appaccess.KeyState{SubscriptionID: "lasts", Scope: appaccess.AllAPIs, Expires: time.Now().Add(time.Hour)}
+	c.keys[appaccess.HashKey("expired")] = appaccess.KeyState{SubscriptionID: "expired", Scope: appaccess.AllAPIs, Expires: time.Now()}
 	g := open(t, managed(newEntra(), c))
 	whole, product, api := g.Wrap(echo), g.Product("starter")(echo), g.API("echo")(echo)
 	for _, tc := range []struct {
@@ -273,40 +267,15 @@ func TestReadyAsksTheCatalog(t *testing.T) {
 // appaccess.Catalog is what managed mode is for.
 var _ interface {
 	middleware.Catalog
-	middleware.UseRecorder
-	middleware.Readier
+	middleware.ReadinessChecker
 } = (*appaccess.Catalog)(nil)
-
-// A key's use is told of, but not on each request.
-func TestUses(t *testing.T) {
-	t.Parallel()
-	var now clock
-	c := newCatalog()
-	c.keys[appaccess.SumKey("key-2")] = appaccess.KeyState{SubscriptionID: "s2", Scope: appaccess.AllAPIs}
-	cfg := managed(newEntra(), c)
-	cfg.Now = now.now
-	h := open(t, cfg).Wrap(echo)
-	for range 3 {
-		for range 20 {
-			get(h, "/echo", keyHeader, "key-starter")
-			get(h, "/echo", keyHeader, "wrong")
-			get(h, "/echo/admin", keyHeader, "key-starter")
-		}
-		now.advance(time.Minute)
-	}
-	get(h, "/echo", keyHeader, "key-2")
-	assert.GreaterOrEqual(t, c.used["s1"], 3)
-	assert.LessOrEqual(t, c.used["s1"], 7, "a slow run may see the clock move on by itself")
-	assert.Equal(t, 1, c.used["s2"])
-	assert.Len(t, c.used, 2)
-}
 
 // A product that is not yet in Entra lets no token pass.
 func TestProductWithoutApplication(t *testing.T) {
 	t.Parallel()
 	c := newCatalog()
 	p := products()
-	p[0].Entra.Role = ""
+	p[0].Entra.Roles = allRole("")
 	c.publish(p, apis())
 	h := open(t, managed(newEntra(), c)).Wrap(echo)
 	assert.Equal(t, 403, call(h, mint(t, claims(object{"roles": []string{role}}))).Code)
@@ -326,4 +295,52 @@ func TestManagedFallback(t *testing.T) {
 	assert.Equal(t, 200, call(h, mint(t, claims(object{"idtyp": nil}))).Code)
 	assert.Equal(t, 401, call(h, mint(t, claims(object{"idtyp": nil, "azp": nil}))).Code, "an ID token has neither azp nor appid")
 	assert.Equal(t, 403, call(h, mint(t, claims(object{"idtyp": nil, "scp": "x"}))).Code)
+}
+
+// allRole is the one role of a product without further permissions.
+func allRole(value string) []appaccess.Role {
+	return []appaccess.Role{{Permission: appaccess.AllPermission, Value: value}}
+}
+
+// TestManagedIdentitiesPass takes the tokens that Azure gives managed identities:
+// of version 1 or 2, for 24 hours and 5 minutes.
+func TestManagedIdentitiesPass(t *testing.T) {
+	t.Parallel()
+	c := newCatalog()
+	identity := c.clients[clientID]
+	identity.Kind, identity.ServicePrincipalID = appaccess.ManagedIdentityClient, "o-1"
+	c.clients[clientID] = identity
+	var got *middleware.Principal
+	cfg := managed(newEntra(), c)
+	cfg.STS = "https://sts.test/"
+	g := open(t, cfg)
+	h := g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got, _ = middleware.PrincipalFrom(r.Context()) }))
+	day := object{"azpacr": "2", "iat": time.Now().Unix(), "exp": time.Now().Add(24*time.Hour + 5*time.Minute).Unix(), "xms_mirid": "/subscriptions/s/x"}
+	with := func(more object) string {
+		all := maps.Clone(day)
+		maps.Copy(all, more)
+		return mint(t, claims(all))
+	}
+	version1 := object{
+		"ver": "1.0", "iss": "https://sts.test/" + tenantID + "/", "aud": "api://" + appID, "azp": nil, "azpacr": nil,
+		"appid": clientID, "appidacr": "2", "idp": "https://sts.test/" + tenantID + "/",
+	}
+	for name, token := range map[string]string{"version 1": with(version1), "version 2": with(nil)} {
+		require.Equal(t, 200, call(h, token).Code, name)
+		assert.Equal(t, appaccess.ManagedIdentityClient, got.ClientKind, name)
+		assert.Equal(t, []string{appaccess.AllPermission}, got.Permissions, name)
+		assert.Equal(t, 200, call(h, token).Code, "from the cache")
+	}
+	d := g.Explain(request("/echo", "Authorization", "Bearer "+with(object{"oid": "o-2", "sub": "o-2"})))
+	assert.Equal(t, middleware.ClientNotAllowed, d.Reason, "another service principal with the client ID")
+	assert.Equal(t, "oid", d.Detail.Field)
+	assert.Contains(t, d.Remedy, "another service principal")
+	assert.NotContains(t, d.Remedy, "the product's Clients", "which exist in static mode only")
+
+	token := with(nil)
+	c.set(func(c *catalog) {
+		identity.Grants = nil
+		c.clients[clientID] = identity
+	})
+	assert.Equal(t, 403, call(h, token).Code, "revoked, though the token lives on")
 }

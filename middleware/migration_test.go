@@ -55,8 +55,8 @@ func TestRefuseHookWithoutAStatus(t *testing.T) {
 	}
 }
 
-// The challenge names a scope that helps: that of the product which came
-// closest, else that of one that a token can pass by.
+// The challenge names a scope that helps: the scope of the product that came closest,
+// or of a product that takes tokens.
 func TestChallengeNamesAScopeThatHelps(t *testing.T) {
 	t.Parallel()
 	c := newCatalog()
@@ -67,7 +67,7 @@ func TestChallengeNamesAScopeThatHelps(t *testing.T) {
 	assert.Contains(t, bearer(call(h, mint(t, claims(object{"aud": otherApp, "roles": nil})))), scope(otherApp))
 	for name, change := range map[string]func(*appaccess.Product){
 		"suspended": func(p *appaccess.Product) { p.Suspended = true },
-		"no role":   func(p *appaccess.Product) { p.Entra.Role = "" },
+		"no role":   func(p *appaccess.Product) { p.Entra.Roles = allRole("") },
 		"no tokens": func(p *appaccess.Product) { p.Access.Token = false },
 	} {
 		p := products()
@@ -81,8 +81,8 @@ func TestChallengeNamesAScopeThatHelps(t *testing.T) {
 	assert.NotContains(t, bearer(get(h, "/echo")), "scope")
 }
 
-// A caller with another product's token is told what to do.
-func TestTokenOfAnotherProductIsTold(t *testing.T) {
+// The refusal of another product's token says what to do.
+func TestTheRefusalOfAnotherProductsTokenNamesBoth(t *testing.T) {
 	t.Parallel()
 	w := get(open(t, managed(newEntra(), newCatalog())).Wrap(echo), "/echo/admin", "Authorization", "Bearer "+mint(t, claims(nil)))
 	assert.Equal(t, 403, w.Code)
@@ -242,7 +242,7 @@ func TestRefusalsOfManyProductsAreShort(t *testing.T) {
 		id := fmt.Sprintf("p%d", n)
 		many = append(many, appaccess.Product{
 			ID: id, Access: appaccess.Access{Token: true}, APIs: []string{"echo"},
-			Entra: appaccess.ProductApplication{AppID: otherApp, Role: "Role." + id},
+			Entra: appaccess.ProductApplication{AppID: otherApp, Roles: []appaccess.Role{{Permission: appaccess.AllPermission, Value: "Role." + id}}},
 		})
 	}
 	c.publish(append(many, products()...), []appaccess.API{{ID: "echo", Path: "/echo"}, {ID: "admin", Path: "/echo/admin"}})
@@ -250,14 +250,14 @@ func TestRefusalsOfManyProductsAreShort(t *testing.T) {
 	for _, change := range []object{{"aud": otherApp, "roles": nil}, {"aud": "api://" + appID, "roles": nil}, {"aud": "x"}} {
 		d := g.ExplainAPI("echo", bearerRequest(mint(t, claims(change))))
 		assert.False(t, d.Allowed)
-		assert.Less(t, len(d.Detail.Want), 600, d.Detail.Want)
+		assert.Less(t, len(d.Detail.Expected), 600, d.Detail.Expected)
 	}
 	d := g.ExplainAPI("echo", bearerRequest(mint(t, claims(object{"aud": otherApp, "roles": nil}))))
-	assert.Contains(t, d.Detail.Want, "Role.p0 or Role.p1", "any of them would do")
+	assert.Contains(t, d.Detail.Expected, "Role.p0 or Role.p1", "any of them would do")
 }
 
-// A product that Entra does not have yet is told as that, and nothing is told
-// twice.
+// The Detail says that Entra does not have the product yet, and names each audience
+// and role once.
 func TestProductWithoutARole(t *testing.T) {
 	t.Parallel()
 	c := newCatalog()
@@ -269,12 +269,12 @@ func TestProductWithoutARole(t *testing.T) {
 		c.publish(p, apis())
 		return g.Explain(bearerRequest(mint(t, claims(token)))).Detail.String()
 	}
-	assert.Equal(t, `role of product starter is absent, allowed is "one (it is not in Entra yet)"`,
-		detail(nil, func(p []appaccess.Product) { p[0].Entra.Role, p[1].Entra.Role = "", "" }))
-	assert.Equal(t, `roles is "x", allowed is "Product.Starter.All or Product.Other.All"`, detail(object{"roles": []string{"x"}}, func([]appaccess.Product) {}))
-	assert.Equal(t, `roles is "x", allowed is "Product.Starter.All"`,
-		detail(object{"roles": []string{"x"}}, func(p []appaccess.Product) { p[1].Entra.Role = role }))
-	assert.Contains(t, detail(object{"aud": []string{appID, otherApp}}, func(p []appaccess.Product) { p[1].Entra.AppID = otherApp }), `aud is "`+appID+" "+otherApp+`", allowed`)
+	assert.Equal(t, `role of product starter is missing, expected "one (it is not in Entra yet)"`,
+		detail(nil, func(p []appaccess.Product) { p[0].Entra.Roles, p[1].Entra.Roles = allRole(""), allRole("") }))
+	assert.Equal(t, `roles is "x", expected "Product.Starter.All or Product.Other.All"`, detail(object{"roles": []string{"x"}}, func([]appaccess.Product) {}))
+	assert.Equal(t, `roles is "x", expected "Product.Starter.All"`,
+		detail(object{"roles": []string{"x"}}, func(p []appaccess.Product) { p[1].Entra.Roles = allRole(role) }))
+	assert.Contains(t, detail(object{"aud": []string{appID, otherApp}}, func(p []appaccess.Product) { p[1].Entra.AppID = otherApp }), `aud is "`+appID+" "+otherApp+`", expected`)
 }
 
 // What people mix up most often is named, and only there.
@@ -284,15 +284,15 @@ func TestAudienceHints(t *testing.T) {
 		allowed, got, hint string
 	}{
 		"client ID for a URI": {"api://x", otherApp, "(a client ID, as in version 2 tokens), "},
-		"client IDs":          {appID, otherApp, `" allowed`},
+		"client IDs":          {appID, otherApp, `" expected`},
 		"URI for a client ID": {appID, "api://" + appID, "(an App ID URI, as in version 1 tokens), "},
-		"URIs":                {"api://x", "api://y", `" allowed`},
-		"a name":              {appID, "y", `" allowed`},
+		"URIs":                {"api://x", "api://y", `" expected`},
+		"a name":              {appID, "y", `" expected`},
 	} {
 		cfg := config(newEntra())
 		cfg.Products = []middleware.Product{{ID: "p", Audiences: []string{tc.allowed}, Role: role}}
 		detail := open(t, cfg).Explain(bearerRequest(mint(t, claims(object{"aud": tc.got})))).Detail.String()
-		assert.Contains(t, strings.ReplaceAll(detail, `", allowed`, `" allowed`), tc.hint, name)
+		assert.Contains(t, strings.ReplaceAll(detail, `", expected`, `" expected`), tc.hint, name)
 		assert.Equal(t, tc.hint[0] == '(', strings.Contains(detail, "(a"), name)
 	}
 	c := newCatalog()
@@ -300,8 +300,8 @@ func TestAudienceHints(t *testing.T) {
 	assert.Equal(t, middleware.OperationNotFound, open(t, managed(newEntra(), c)).Explain(request("/echo")).Reason)
 }
 
-// A 503 tells the operator what the cause is.
-func TestUnavailableTellsTheCause(t *testing.T) {
+// A 503 shows the operator its cause.
+func TestUnavailableNamesItsCause(t *testing.T) {
 	t.Parallel()
 	e, c := newEntra(), newCatalog()
 	e.answer = func(*http.Request) (*http.Response, error) { return nil, errors.New("certificate of nobody") }
@@ -339,7 +339,7 @@ func TestReadyFetchesOldKeys(t *testing.T) {
 	assert.NotContains(t, err.Error(), "%!")
 }
 
-// Whom to ask about a refused token is told as what it is: a claim.
+// The client ID of a refused token is reported as a claim that nobody verified.
 func TestClaimedClient(t *testing.T) {
 	t.Parallel()
 	var log buffer
@@ -387,7 +387,7 @@ func TestReportOnlyDoesNotWait(t *testing.T) {
 	})
 }
 
-// What an operator should know of how a gate is used is said at Warn; what is
+// Mistakes in the use of a gate are logged at Warn; what is
 // nobody's fault is not.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
@@ -400,7 +400,7 @@ func TestWarnings(t *testing.T) {
 	token := mint(t, claims(nil))
 	cfg := managed(newEntra(), newCatalog())
 	assert.Empty(t, warned(cfg, func(g *middleware.Gate) { get(g.Wrap(echo), "/nowhere", keyHeader, "key-starter") }))
-	assert.Contains(t, warned(cfg, func(g *middleware.Gate) { call(g.Product("glod")(echo), token) }), `product is \"glod\", allowed is \"an ID of the configuration or the catalog\"`)
+	assert.Contains(t, warned(cfg, func(g *middleware.Gate) { call(g.Product("glod")(echo), token) }), `product is \"glod\", expected \"an ID of the configuration or the catalog\"`)
 	assert.Contains(t, warned(cfg, func(g *middleware.Gate) { call(g.API("glod")(echo), token) }), `API is \"glod\"`)
 
 	cfg.Tenants = nil
@@ -428,7 +428,7 @@ func TestDecisionAsJSON(t *testing.T) {
 	g := open(t, managed(newEntra(), newCatalog()))
 	body, err := json.Marshal(g.Explain(bearerRequest(mint(t, claims(object{"aud": otherApp})))))
 	require.NoError(t, err)
-	for _, want := range []string{`"allowed":false`, `"status":403`, `"reason":"RoleMissing"`, `"product":"other"`, `"clientId":"` + clientID, `"roles":["` + role + `"]`, `"detail":{"field":"roles","got":`} {
+	for _, want := range []string{`"allowed":false`, `"status":403`, `"reason":"RoleMissing"`, `"product":"other"`, `"clientId":"` + clientID, `"roles":["` + role + `"]`, `"detail":{"field":"roles","actual":`} {
 		assert.Contains(t, string(body), want)
 	}
 	out, err := jsonv2.Marshal(g.Explain(bearerRequest(mint(t, claims(object{"aud": otherApp})))))

@@ -13,8 +13,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// observer tells of decisions: a hook, a log, metrics, spans. A gate that is
-// configured for none of them has none.
+// observer reports decisions to Config.Audit, Logger, MeterProvider and spans. It is
+// nil if none of them is configured.
 type observer struct {
 	audit      func(*http.Request, Decision)
 	log        *slog.Logger
@@ -29,11 +29,11 @@ type meters struct {
 	decisions metric.Int64Counter
 	cache     metric.Int64Counter
 	fetches   metric.Int64Counter
+	ended     metric.Int64Counter
 	age       metric.Registration
 }
 
-// newObserver makes the observer of a gate, nil if nothing is to be told, and
-// lets the key sources tell it of their fetches.
+// newObserver makes the observer of a gate; nil if nothing is to be reported.
 func newObserver(c *Config, v *verifier) (*observer, error) {
 	o := &observer{
 		audit: c.Audit, log: c.Logger, span: c.SpanAttributes, reportOnly: c.ReportOnly, now: c.Now,
@@ -53,10 +53,18 @@ func newObserver(c *Config, v *verifier) (*observer, error) {
 	if o.audit == nil && o.log == nil && !o.span && o.usage == nil && o.meters == nil {
 		return nil, nil
 	}
-	for _, tn := range v.tenants {
-		tn.keys.observed = func(set *keySet, changed bool, err error) { o.fetched(tn.id, set, changed, err) }
-	}
 	return o, nil
+}
+
+// watch makes a tenant's key sources report to the observer. It is called before the
+// first fetch.
+func (o *observer) watch(tn *tenant) {
+	if o == nil {
+		return
+	}
+	for _, s := range tn.sources() {
+		s.observer, s.tenant = o, tn.id
+	}
 }
 
 func newMeters(p metric.MeterProvider, v *verifier) (*meters, error) {
@@ -75,13 +83,17 @@ func newMeters(p metric.MeterProvider, v *verifier) (*meters, error) {
 		metric.WithDescription("Fetches of signing keys by tenant and outcome"), metric.WithUnit("{fetch}")); err != nil {
 		return nil, err
 	}
+	if out.ended, err = m.Int64Counter("entragate.gate.ended",
+		metric.WithDescription("Open responses that the gate ended, by reason, credential, product and API"), metric.WithUnit("{response}")); err != nil {
+		return nil, err
+	}
 	age, err := m.Float64ObservableGauge("entragate.gate.key_age",
-		metric.WithDescription("Age of a tenant's signing keys; absent while there are none"), metric.WithUnit("s"))
+		metric.WithDescription("Age of a tenant's signing keys; missing while there are none"), metric.WithUnit("s"))
 	if err != nil {
 		return nil, err
 	}
 	out.age, err = m.RegisterCallback(func(_ context.Context, obs metric.Observer) error {
-		for _, tn := range v.tenants {
+		for _, tn := range v.trust.Load().tenants {
 			if set := tn.keys.set.Load(); set != nil {
 				obs.ObserveFloat64(age, tn.keys.now().Sub(set.fetched).Seconds(), metric.WithAttributes(attribute.String("entragate.tenant", tn.id)))
 			}
@@ -98,7 +110,7 @@ func (o *observer) close() error {
 	return o.meters.age.Unregister()
 }
 
-// observe tells of one decision.
+// observe reports one decision.
 func (o *observer) observe(r *http.Request, d *decision) {
 	rec := d.public(o.now(), o.reportOnly)
 	if o.usage != nil {
@@ -110,6 +122,9 @@ func (o *observer) observe(r *http.Request, d *decision) {
 	if o.span {
 		if s := trace.SpanFromContext(r.Context()); s.IsRecording() {
 			s.SetAttributes(rec.attributes()...)
+			if rec.ID != "" {
+				s.SetAttributes(attribute.String("entragate.decision_id", rec.ID))
+			}
 		}
 	}
 	if o.log != nil {
@@ -128,30 +143,35 @@ func (m *meters) count(ctx context.Context, d *Decision, genuine bool) {
 }
 
 func (d *Decision) attributes() []attribute.KeyValue {
-	all := [6]attribute.KeyValue{
+	all := [7]attribute.KeyValue{
 		attribute.Bool("entragate.allowed", d.Allowed),
 		attribute.String("entragate.reason", string(d.Reason)),
 		attribute.String("entragate.credential", string(d.Credential)),
 		attribute.String("entragate.product", d.Product),
 		attribute.String("entragate.api", d.API),
-		attribute.Bool("entragate.report_only", true),
 	}
-	if !d.ReportOnly {
-		return all[:5]
+	n := 5
+	if d.ReportOnly {
+		all[n] = attribute.Bool("entragate.report_only", true)
+		n++
 	}
-	return all[:]
+	if d.WouldRefuse != "" {
+		all[n] = attribute.String("entragate.would_refuse", string(d.WouldRefuse))
+		n++
+	}
+	return all[:n]
 }
 
-// write logs one decision: what passes and what came without a credential at
-// Debug, refusals at Info, what an operator has to mend at Warn.
+// write logs one decision: allowed requests and requests without a credential at
+// Debug, refusals at Info, conditions that need an operator at Warn.
 func (o *observer) write(r *http.Request, d *Decision) {
 	level, message := slog.LevelInfo, "request refused"
 	switch {
 	case d.Allowed:
 		level, message = slog.LevelDebug, "request allowed"
-	case r.Context().Err() != nil: // the caller has gone: nobody was refused
+	case d.Reason == CallerGone: // the caller did not wait for the decision
 		level = slog.LevelDebug
-	case d.Status == http.StatusServiceUnavailable, d.Reason == OperationNotFound && d.Detail.Field != "path":
+	case d.Status == http.StatusServiceUnavailable, d.Reason == OperationNotFound && d.Detail.Field != "path" && d.Detail.Field != "operation":
 		level = slog.LevelWarn
 	case d.Credential == NoCredential && d.Status != http.StatusBadRequest && !d.ReportOnly:
 		level = slog.LevelDebug
@@ -173,13 +193,40 @@ func (o *observer) write(r *http.Request, d *Decision) {
 		attrs = append(attrs, slog.String("claimed_client", d.ClaimedClient))
 	}
 	if !d.Allowed {
-		attrs = append(attrs, slog.Int("status", d.Status), slog.String("detail", d.Detail.String()))
+		attrs = append(attrs, slog.String("decision", d.ID), slog.Int("status", d.Status), slog.String("detail", d.Detail.String()))
+		if d.Remedy != "" {
+			attrs = append(attrs, slog.String("remedy", d.Remedy))
+		}
 	}
 	o.log.LogAttrs(r.Context(), level, message, attrs...)
 }
 
-// fetched tells of one fetch of keys.
+// ended reports that the gate ended an open response.
+func (o *observer) ended(p *passage, d *decision) {
+	ctx := context.WithoutCancel(p.Context)
+	rec := d.public(o.now(), false)
+	if o.meters != nil {
+		o.meters.ended.Add(ctx, 1, metric.WithAttributes(rec.attributes()...))
+	}
+	if o.log == nil {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("reason", string(rec.Reason)), slog.String("credential", string(rec.Credential)),
+		slog.String("product", rec.Product), slog.String("api", rec.API),
+		slog.String("method", clip(p.method)), slog.String("path", clip(p.path)), slog.String("detail", rec.Detail.String()),
+	}
+	if who := rec.Principal; who != nil {
+		attrs = append(attrs, slog.String("client", who.ClientID), slog.String("subscription", who.SubscriptionID))
+	}
+	o.log.LogAttrs(ctx, slog.LevelInfo, "open response ended", attrs...)
+}
+
+// fetched reports one fetch of keys.
 func (o *observer) fetched(tenant string, set *keySet, changed bool, err error) {
+	if o == nil {
+		return
+	}
 	ctx := context.Background()
 	if o.meters != nil {
 		o.meters.fetches.Add(ctx, 1, metric.WithAttributes(attribute.String("entragate.tenant", tenant), attribute.Bool("entragate.ok", err == nil)))
@@ -195,29 +242,47 @@ func (o *observer) fetched(tenant string, set *keySet, changed bool, err error) 
 	}
 }
 
-// Usage counts what report-only mode has seen.
+// recalled logs that remembered keys are used, or why they cannot be.
+func (o *observer) recalled(tenant string, set *keySet, err error) {
+	switch {
+	case o == nil || o.log == nil:
+	case err != nil:
+		o.log.LogAttrs(context.Background(), slog.LevelWarn, "remembered signing keys not used", slog.String("tenant", tenant), slog.String("error", err.Error()))
+	default:
+		o.log.LogAttrs(context.Background(), slog.LevelWarn, "remembered signing keys used", slog.String("tenant", tenant), slog.Int("keys", len(set.keys)),
+			slog.String("fetched", second(set.fetched)), slog.String("until", second(set.fetched.Add(maxKeyAge))))
+	}
+}
+
+// notRemembered logs that keys could not be remembered.
+func (o *observer) notRemembered(tenant string, err error) {
+	if o != nil && o.log != nil {
+		o.log.LogAttrs(context.Background(), slog.LevelWarn, "signing keys not remembered", slog.String("tenant", tenant), slog.String("error", err.Error()))
+	}
+}
+
+// Usage counts the requests in report-only mode since the gate was made.
 type Usage struct {
 	Requests uint64 `json:"requests"`
-	Refused  uint64 `json:"refused"` // would have been
-	Token    uint64 `json:"token"`   // valid tokens
-	Key      uint64 `json:"key"`     // valid keys
-	// TokenCallers and KeyCallers are the distinct client applications and
-	// subscriptions that a valid credential named, counted up to 10,000.
+	Refused  uint64 `json:"refused"` // requests that would be refused
+	Token    uint64 `json:"token"`   // requests that a valid token identified
+	Key      uint64 `json:"key"`     // requests that a valid key identified
+	// TokenCallers and KeyCallers are the numbers of distinct client applications
+	// and subscriptions with a valid credential, each counted up to 10,000.
 	TokenCallers int `json:"tokenCallers"`
 	KeyCallers   int `json:"keyCallers"`
-	// Reasons are how many requests each reason had, those of requests that
-	// pass among them.
+	// Reasons are the numbers of requests by reason, including Allowed and Open.
 	Reasons map[Reason]uint64 `json:"reasons,omitempty"`
 }
 
 const mostCallers = 10_000
 
-// usage counts. Callers are those of valid credentials, so nobody can fill it
-// with invented names.
+// usage holds the counters of Usage. It stores only callers with a valid credential,
+// so that nobody can fill it with invented names.
 type usage struct {
 	requests, refused, token, key atomic.Uint64
 	clients, subscriptions        callers
-	reasons                       map[Reason]*atomic.Uint64 // all that there are
+	reasons                       map[Reason]*atomic.Uint64 // has every reason
 }
 
 func newUsage() *usage {
@@ -261,8 +326,8 @@ func (u *usage) count(d *Decision) {
 	}
 }
 
-// Usage is what report-only mode has counted; zero in other modes, where
-// metrics tell.
+// Usage returns the counts of report-only mode. Without Config.ReportOnly it is zero:
+// use the metrics.
 func (g *Gate) Usage() Usage {
 	if g.observer == nil || g.observer.usage == nil {
 		return Usage{}

@@ -1,8 +1,8 @@
 package middleware
 
 import (
-	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -10,55 +10,64 @@ import (
 	"github.com/entragate/entragate/internal/cloud"
 )
 
-// policy is a snapshot made ready for requests. It is immutable.
+// policy is a compiled snapshot. It is immutable.
 type policy struct {
 	snapshot  *appaccess.Snapshot
 	products  map[string]*product
-	routes    map[string]*route // by API
-	single    map[string]*route // by product
-	every     *route            // all products, for Explain
-	root      *segment
-	audiences map[string]*product // of all products, the one that has it
-	audList   string              // the same, for people
+	routes    map[string]*route   // by API
+	single    map[string]*route   // by product
+	every     *route              // all products, for Explain
+	root      *segment            // tree of the API paths
+	loose     *segment            // the same tree with folded names
+	audiences map[string]*product // which product has an audience
+	audList   string              // all audiences, for records
 }
 
-// product is what a request is held against.
+// product is a compiled product.
 type product struct {
 	id, name  string
 	access    appaccess.Access
 	suspended bool
 	published bool
 	audiences []string
-	audList   string // the same, for people
+	audList   string // the audiences, for records
 	role      string
-	scope     string // that can stand in a challenge; empty if there is none
+	roles     map[string]string   // further role values, by permission
+	clients   []string            // clients whose tokens pass; empty: any
+	scopes    []string            // scopes with which users' tokens pass
+	claims    map[string][]string // required claims and their accepted values
+	scope     string              // for challenges; empty if no challenge can hold it
 	apis      []string
 }
 
-// route is the products that may let a request pass.
+// route is a set of products, each of which can let a request pass.
 type route struct {
 	api      string // empty for a whole product
 	path     string
+	slashes  bool // paths may have empty segments and encoded slashes
 	products []*product
 	token    bool // some product accepts tokens
 	key      bool
-	open     bool   // no product, here or elsewhere, asks for a credential for this
-	scope    string // of a product that a token could pass by
-	audList  string // the audiences of the products that accept tokens, for people
+	open     bool   // no product of the route, or of the same APIs, asks for a credential
+	scope    string // of the first product that accepts tokens now
+	audList  string // the audiences of the products that accept tokens, for records
+	ops      *operations
+	keys     keyNames // key names of the API's own; otherwise empty
+	enforced bool     // for a whole product: an API of it enforces or reports operations
 }
 
-// segment is a node of the tree of API paths.
+// segment is a node of the tree of API paths. An edge is one path segment.
 type segment struct {
 	next  map[string]*segment
 	route *route
 }
 
-// newPolicy compiles a snapshot. static gives the audiences and scopes of
-// static mode by product; nil in managed mode.
+// newPolicy compiles a snapshot. static has the products of static mode by ID; it is
+// nil in managed mode.
 func newPolicy(s *appaccess.Snapshot, static map[string]*Product) *policy {
 	p := &policy{
 		snapshot: s, products: map[string]*product{}, routes: map[string]*route{}, single: map[string]*route{},
-		every: &route{}, root: &segment{}, audiences: map[string]*product{},
+		every: &route{}, root: &segment{}, loose: &segment{}, audiences: map[string]*product{},
 	}
 	for sp := range s.Products() {
 		pr := newProduct(sp, static[sp.ID])
@@ -69,22 +78,26 @@ func newPolicy(s *appaccess.Snapshot, static map[string]*Product) *policy {
 		}
 	}
 	for api := range s.APIs() {
-		r := &route{api: api.ID, path: api.Path}
+		r := &route{api: api.ID, path: api.Path, slashes: api.AllowEncodedSlash, keys: keyNames{http.CanonicalHeaderKey(api.KeyHeader), api.KeyQuery}}
 		for _, sp := range s.ProductsOf(api.ID) {
 			r.add(p.products[sp.ID])
 		}
 		r.finish()
+		r.ops = newOperations(api, r.products)
 		p.routes[api.ID] = r
 		p.root.insert(api.Path, r)
+		p.loose.insert(fold(api.Path), r)
 	}
 	for id, pr := range p.products {
 		r := &route{}
 		r.add(pr)
 		r.finish()
-		for _, api := range pr.apis { // an API that another product protects stays so
-			if other := p.routes[api]; other != nil && !other.open {
+		for _, api := range pr.apis { // not open if another product protects one of the APIs
+			other := p.routes[api]
+			if other != nil && !other.open {
 				r.open = false
 			}
+			r.enforced = r.enforced || other != nil && other.ops != nil
 		}
 		p.single[id] = r
 	}
@@ -97,10 +110,15 @@ func newProduct(sp *appaccess.Product, st *Product) *product {
 	pr := &product{
 		id: sp.ID, name: sp.Name, access: sp.Access, suspended: sp.Suspended,
 		published: sp.State == appaccess.Published,
-		role:      sp.Entra.Role, scope: sp.Entra.Scope(), apis: sp.APIs,
+		role:      sp.Entra.Role(appaccess.AllPermission), scope: sp.Entra.Scope(), apis: sp.APIs,
+	}
+	pr.roles = make(map[string]string, len(sp.Permissions))
+	for _, permission := range sp.Permissions {
+		pr.roles[permission.Name] = sp.Entra.Role(permission.Name)
 	}
 	if st != nil {
-		pr.audiences, pr.scope = slices.Clone(st.Audiences), staticScope(st)
+		pr.audiences, pr.scope, pr.roles = slices.Clone(st.Audiences), staticScope(st), st.Permissions
+		pr.clients, pr.scopes, pr.claims = st.Clients, st.Scopes, st.Claims
 	} else {
 		for _, aud := range []string{sp.Entra.AppID, sp.Entra.IdentifierURI} {
 			if aud != "" {
@@ -138,7 +156,7 @@ func (r *route) finish() {
 		if !p.access.Token {
 			continue
 		}
-		if r.scope == "" && !p.suspended && p.role != "" {
+		if r.scope == "" && !p.suspended && p.admitsSomeone() {
 			r.scope = p.scope
 		}
 		if p.audList != "" {
@@ -150,7 +168,8 @@ func (r *route) finish() {
 	}
 }
 
-// scopeFor is what a caller should ask for who came closest to a product.
+// scopeFor is the scope of a product of the route, or the route's scope if the
+// product accepts no tokens.
 func (r *route) scopeFor(product string) string {
 	for _, p := range r.products {
 		if p.id == product && p.access.Token {
@@ -160,10 +179,10 @@ func (r *route) scopeFor(product string) string {
 	return r.scope
 }
 
-// mostNamed is how many of a list people are told.
+// mostNamed is how many values of a list a record names.
 const mostNamed = 10
 
-// anyOf names those of a list, up to mostNamed.
+// anyOf joins the first mostNamed values of a list with "or".
 func anyOf(list []string) string {
 	if len(list) > mostNamed {
 		return strings.Join(list[:mostNamed], " or ") + " or another"
@@ -171,10 +190,10 @@ func anyOf(list []string) string {
 	return strings.Join(list, " or ")
 }
 
-// notScope keeps what cannot stand in a challenge out of it (RFC 6749, 3.3).
+// notScope reports whether a challenge's scope cannot hold r (RFC 6749, 3.3).
 func notScope(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r > '~' }
 
-// accepts reports whether all of a token's audiences are the product's.
+// accepts reports whether all audiences of a token belong to the product.
 func (p *product) accepts(aud []string) bool {
 	for _, a := range aud {
 		if !slices.Contains(p.audiences, a) {
@@ -183,6 +202,10 @@ func (p *product) accepts(aud []string) bool {
 	}
 	return len(aud) > 0
 }
+
+// admitsSomeone reports whether the product has a role or clients. Without both no
+// token passes.
+func (p *product) admitsSomeone() bool { return p.role != "" || len(p.clients) > 0 }
 
 func (n *segment) insert(path string, r *route) {
 	for s := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
@@ -197,10 +220,13 @@ func (n *segment) insert(path string, r *route) {
 		}
 		n = n.next[s]
 	}
+	if n.route != nil { // two APIs whose paths differ only by letter case: refuse both
+		r = &route{}
+	}
 	n.route = r
 }
 
-// match finds the longest API path that holds a clean URL path, by whole
+// match finds the API whose path is the longest prefix of a clean URL path, by whole
 // segments.
 func (p *policy) match(path string) *route {
 	n, found := p.root, p.root.route
@@ -216,98 +242,4 @@ func (p *policy) match(path string) *route {
 		rest = tail
 	}
 	return found
-}
-
-var errPath = errors.New("must be / or segments of letters, digits and -._~ that each begin with a slash, without a dot segment")
-
-// checkAPIPath takes what reads the same escaped or not: a request whose path
-// has escapes is held against the API's both ways.
-func checkAPIPath(path string) error {
-	if path == "/" {
-		return nil
-	}
-	foreign := func(r rune) bool { return r != '/' && notToken(r) }
-	if strings.ContainsFunc(path, foreign) || !cleanPath(path) || strings.HasSuffix(path, "/") {
-		return errPath
-	}
-	return nil
-}
-
-// cleanPath reports whether a decoded URL path reads the same for every
-// router: no empty segment but at the end, no dot segment (both also with a
-// parameter, "..;x"), no backslash, no control character.
-func cleanPath(path string) bool {
-	if path == "" || path[0] != '/' {
-		return false
-	}
-	start := 1
-	for i := 1; i <= len(path); i++ {
-		if i < len(path) {
-			if c := path[i]; c == '\\' || c < 0x20 || c == 0x7f {
-				return false
-			} else if c != '/' {
-				continue
-			}
-		}
-		if !cleanSegment(path[start:i], i == len(path)) {
-			return false
-		}
-		start = i + 1
-	}
-	return true
-}
-
-func cleanSegment(s string, last bool) bool {
-	if s == "" {
-		return last
-	}
-	if s[0] != '.' && s[0] != ';' {
-		return true
-	}
-	name, _, _ := strings.Cut(s, ";")
-	return name != "" && name != "." && name != ".."
-}
-
-// withoutParameters is a path as servers read it that take what follows a
-// semicolon for a parameter of the segment (RFC 3986, 3.3).
-func withoutParameters(path string) string {
-	segments := strings.Split(path, "/")
-	for i, s := range segments {
-		segments[i], _, _ = strings.Cut(s, ";")
-	}
-	return strings.Join(segments, "/")
-}
-
-// routeOf finds the route of a request by the path that its handler sees. The
-// failure is empty if there is one.
-func (p *policy) routeOf(path, rawPath string) (*route, failure) {
-	if !cleanPath(path) || rawPath != "" && ambiguousEscapes(rawPath) {
-		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: clip(path), want: "no dot segment, no //, no encoded slash"}
-	}
-	r := p.match(path)
-	if rawPath != "" && p.match(rawPath) != r { // some routers look at the path as it was sent
-		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: clip(rawPath), want: "no needless escapes"}
-	}
-	if strings.IndexByte(path, ';') >= 0 && p.match(withoutParameters(path)) != r {
-		return nil, failure{reason: PathNotAllowed, status: 400, field: "path", got: clip(path), want: "no parameter (;) in an API's path"}
-	}
-	if r == nil || len(r.products) == 0 {
-		return r, failure{reason: OperationNotFound, status: 404, field: "path", got: clip(path), want: "a path of an API that is in a product"}
-	}
-	return r, failure{}
-}
-
-// ambiguousEscapes finds encoded slashes and backslashes.
-func ambiguousEscapes(raw string) bool {
-	for {
-		i := strings.IndexByte(raw, '%')
-		if i < 0 || len(raw) < i+3 {
-			return false
-		}
-		hex := raw[i+1 : i+3]
-		if hex == "2f" || hex == "2F" || strings.EqualFold(hex, "5c") {
-			return true
-		}
-		raw = raw[i+3:]
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -20,6 +21,7 @@ func TestPrincipal(t *testing.T) {
 	fromToken := middleware.Principal{
 		Credential: middleware.TokenCredential, Product: "starter", TenantID: tenantID, ClientID: clientID,
 		ObjectID: "o-1", Subject: "s-1", TokenID: "u-1", Roles: []string{role}, Expires: now.Add(time.Hour),
+		Permissions: []string{appaccess.AllPermission},
 	}
 	withClient := fromToken
 	withClient.API, withClient.ApplicationID, withClient.ApplicationName, withClient.OwnerID = "echo", "app-1", "Sample", "u1"
@@ -31,11 +33,11 @@ func TestPrincipal(t *testing.T) {
 		"token, static":  {open(t, config(newEntra())).Product("starter"), token, fromToken},
 		"token, managed": {open(t, managed(newEntra(), newCatalog())).Wrap, token, withClient},
 		"key": {open(t, managed(newEntra(), newCatalog())).Wrap, key, middleware.Principal{
-			Credential: middleware.KeyCredential, Product: "starter", API: "echo", SubscriptionID: "s1", PrimaryKey: true, OwnerID: "u1",
+			Credential: middleware.KeyCredential, Product: "starter", API: "echo", SubscriptionID: "s1", PrimaryKey: true, OwnerID: "u1", Permissions: []string{appaccess.AllPermission},
 		}},
 		"key beside a token without the role": {
 			open(t, managed(newEntra(), newCatalog())).Wrap, append([]string{"Authorization", "Bearer " + mint(t, claims(object{"roles": nil}))}, key...),
-			middleware.Principal{Credential: middleware.KeyCredential, Product: "starter", API: "echo", SubscriptionID: "s1", PrimaryKey: true, OwnerID: "u1"},
+			middleware.Principal{Credential: middleware.KeyCredential, Product: "starter", API: "echo", SubscriptionID: "s1", PrimaryKey: true, OwnerID: "u1", Permissions: []string{appaccess.AllPermission}},
 		},
 		"token beside a key": {open(t, managed(newEntra(), newCatalog())).Wrap, append(token, key...), withClient},
 	} {
@@ -45,6 +47,9 @@ func TestPrincipal(t *testing.T) {
 		require.NotNil(t, got, name)
 		assert.Equal(t, tc.want.Credential == middleware.TokenCredential, got.HasRole(role), name)
 		assert.False(t, got.HasRole("x"), name)
+		assert.True(t, got.Permits("Read"), "All permits everything")
+		assert.Equal(t, tc.want.Credential == middleware.TokenCredential, got.ClaimsJSON != "", name)
+		got.ClaimsJSON = ""
 		assert.Equal(t, tc.want, *got, name)
 	}
 	_, ok := middleware.PrincipalFrom(t.Context())

@@ -8,11 +8,12 @@ import (
 	"strings"
 )
 
-// RouteProblem says what is wrong with a route pattern behind [Gate.Wrap].
+// RouteProblem is a problem of a route pattern behind [Gate.Wrap].
 type RouteProblem struct {
+	// Pattern is the pattern, or for [RouteMissing] method and path of the operation.
 	Pattern string
 	Issue   RouteIssue
-	// Detail names the APIs and products concerned.
+	// Detail names the APIs, operations and products concerned.
 	Detail string
 }
 
@@ -25,28 +26,40 @@ type RouteIssue string
 
 // The issues.
 const (
-	// RouteUncovered: some path of the pattern is in no API, or in one of no
-	// product. The gate refuses it, so the handler is never reached.
+	// RouteUncovered: a path of the pattern is in no API, or in an API without a
+	// product, or no path of the pattern is an operation of its API. The gate refuses
+	// such a path, so the handler is not reached.
 	RouteUncovered RouteIssue = "uncovered"
-	// RouteOpen: no product asks for a credential.
+	// RouteOpen: no product of the API asks for a credential.
 	RouteOpen RouteIssue = "open"
-	// RouteDisagrees: the products that may let a request pass ask for
-	// different kinds of credential, or the pattern reaches into several APIs
-	// of different products.
+	// RouteDisagrees: the products of the API accept different kinds of credential, or
+	// the pattern matches paths of several APIs with different products.
 	RouteDisagrees RouteIssue = "products disagree"
+	// RouteMixed: the pattern matches requests of operations that need different
+	// permissions. The gate distinguishes these operations; the pattern's handler must
+	// tell them apart in the same way.
+	RouteMixed RouteIssue = "operations differ"
+	// RouteMissing: no pattern matches the operation, so that an allowed request is not
+	// answered by a handler of the operation.
+	RouteMissing RouteIssue = "no route"
 )
 
-// CheckRoutes holds the route patterns of a mux behind [Gate.Wrap] against the
-// products and APIs of now, for a test or at start-up. It reads net/http's form
-// ("GET /echo/{id}", "/echo/"), chi's, and that of gin and echo ("/echo/:id",
-// "/echo/*path"). Nil means that every path that a pattern can match is
-// guarded, by products that agree. A parameter that is only a part of its
-// segment is taken to lead to every API whose segment begins as it does.
+// CheckRoutes compares the route patterns of a mux behind [Gate.Wrap] with the current
+// products and APIs. Use it in a test or at start-up. It reads patterns of net/http
+// ("GET /echo/{id}", "/echo/"), chi, gin and echo ("/echo/:id", "/echo/*path"). It
+// returns nil if every path that a pattern can match is guarded, by products that
+// accept the same kinds of credential. If a parameter is only a part of a segment,
+// CheckRoutes assumes that it can match every API segment with the same beginning.
 //
-// It sees what it is given: a handler outside the gate, or one that looks at
-// another path than its mux, is not found. Of [Gate.Product] and [Gate.API],
-// which do not go by paths, it knows nothing: entratest.Unguarded sends requests
-// to find a handler that these were forgotten at.
+// If an API's operations are enforced or reported, CheckRoutes also compares them with
+// the patterns, so pass all patterns of the mux at once. It then assumes that the mux
+// chooses the most specific pattern, and that a pattern without a method matches every
+// method. A pattern of GET counts as a route of HEAD operations too.
+//
+// CheckRoutes sees only the patterns: it does not find a handler outside the gate, or
+// a handler that reads another path than its mux. It is not for routes behind
+// [Gate.Product] and [Gate.API], which do not use paths: gatetest.Unguarded finds
+// unguarded handlers by requests.
 func (g *Gate) CheckRoutes(patterns ...string) []RouteProblem {
 	p := g.current()
 	var out []RouteProblem
@@ -59,6 +72,9 @@ func (g *Gate) CheckRoutes(patterns ...string) []RouteProblem {
 		default:
 			out = append(out, p.checkRoute(pattern)...)
 		}
+	}
+	if p != nil {
+		out = append(out, p.checkOperations(patterns)...)
 	}
 	return out
 }
@@ -106,7 +122,8 @@ func (r *route) productIDs() string {
 	return strings.Join(ids, ", ")
 }
 
-// disagreement names products whose access differs.
+// disagreement names two products that accept different kinds of credential; empty if
+// there are none.
 func (r *route) disagreement() string {
 	first := r.products[0]
 	for _, p := range r.products[1:] {
@@ -129,14 +146,15 @@ func accepted(p *product) string {
 	return "keys"
 }
 
-// spot is a place in the tree of API paths that a pattern can lead to: nil
-// below every API, and the route that holds it.
+// spot is a place in the tree of API paths that a pattern can match. at is nil below
+// the tree. route is the API that has the place.
 type spot struct {
 	at    *segment
 	route *route
 }
 
-// reach returns the routes, nil for none, that paths of a pattern are in.
+// reach returns the routes that the paths of a pattern belong to. A nil route means
+// that a path belongs to no API.
 func (p *policy) reach(segments []patternSegment) []*route {
 	spots := []spot{{p.root, p.root.route}}
 	for _, s := range segments {
@@ -163,7 +181,8 @@ func routeName(r *route) string {
 	return r.api
 }
 
-// patternSegment is a segment of a pattern: a name, or what begins like it.
+// patternSegment is a segment of a pattern: a literal, a parameter with a literal
+// beginning, or a wildcard.
 type patternSegment struct {
 	text string
 	kind segmentKind
@@ -177,7 +196,7 @@ const (
 	anyMore             // any number of segments
 )
 
-// step follows one segment of a pattern.
+// step returns the places that one more segment of a pattern can match.
 func (sp spot) step(s patternSegment) []spot {
 	if s.kind == exactly {
 		if sp.at == nil || sp.at.next[s.text] == nil {
@@ -211,8 +230,8 @@ func (sp spot) into(n *segment) spot {
 	return spot{n, sp.route}
 }
 
-// patternSegments normalizes a pattern of any router. It fails for one that the
-// gate lets no path of pass.
+// patternSegments splits a pattern of any router into segments. ok is false if the
+// gate refuses every path of the pattern.
 func patternSegments(pattern string) ([]patternSegment, bool) {
 	if i := strings.IndexByte(pattern, '/'); i >= 0 {
 		pattern = pattern[i+1:] // without method and host

@@ -119,7 +119,7 @@ func TestCheckRoutesBehindAnExpression(t *testing.T) {
 	assert.NotEmpty(t, open(t, managed(newEntra(), c)).CheckRoutes("/{id:[a/b]}/x"))
 }
 
-// A disagreement is told in words.
+// An error describes the disagreement.
 func TestCheckRoutesDetail(t *testing.T) {
 	t.Parallel()
 	tokens, keys, both := appaccess.Access{Token: true}, appaccess.Access{Key: true}, appaccess.Access{Token: true, Key: true}

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"crypto/rsa"
 	"encoding/base64"
 	"errors"
 	"slices"
@@ -9,25 +10,34 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// signingMethods are the algorithms that a configuration may name. All are
-// asymmetric: a public key can never serve as a shared secret.
+// signingMethods are the algorithms that Config.Algorithms may name. All are
+// asymmetric, so that a public key is never used as a shared secret.
 var signingMethods = map[string]jwt.SigningMethod{
 	"RS256": jwt.SigningMethodRS256, "RS384": jwt.SigningMethodRS384, "RS512": jwt.SigningMethodRS512,
-	"PS256": jwt.SigningMethodPS256, "PS384": jwt.SigningMethodPS384, "PS512": jwt.SigningMethodPS512,
+	"PS256": exactSalt(jwt.SigningMethodPS256), "PS384": exactSalt(jwt.SigningMethodPS384), "PS512": exactSalt(jwt.SigningMethodPS512),
 }
 
-// token is what one access token says, verified or not. Its strings are parts
-// of the decoded claims: it holds no signature. It is not changed once decoded.
+// exactSalt is a method whose signatures have a salt as long as their hash
+// (RFC 7518, 3.5). jwt accepts every length.
+func exactSalt(m *jwt.SigningMethodRSAPSS) jwt.SigningMethod {
+	salt := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
+	return &jwt.SigningMethodRSAPSS{SigningMethodRSA: m.SigningMethodRSA, Options: salt, VerifyOptions: salt}
+}
+
+// token is a decoded access token, verified or not. Its strings are substrings of the
+// decoded claims; it does not hold the signature. It is not changed after decoding.
 type token struct {
 	alg, kid                  string
 	iss, tid, ver, azp, appid string
-	oid, sub, idtyp, uti      string
+	oid, sub, idtyp, uti, scp string
 	aud, roles                []string
-	exp, nbf, iat             jwt.NumericDate // zero if absent
+	extra                     map[string][]string // claims that products require, by name
+	json                      string              // the claims
+	exp, nbf, iat             jwt.NumericDate     // zero if missing
 	present                   claimSet
 }
 
-// claimSet says which claims a token has.
+// claimSet is the set of claims that a token has.
 type claimSet uint32
 
 const (
@@ -59,30 +69,30 @@ func (t *token) client() string {
 	return t.appid
 }
 
-// malformed is what decoding refuses: what a field must be. Its text never
-// holds a part of the token but names of its members.
+// malformed is an error of decoding. It says what a field must be. Its text holds
+// member names, but no other part of the token.
 type malformed struct{ field, rule string }
 
 func (e *malformed) Error() string { return e.field + " must be " + e.rule }
 
 var (
-	errSize       = &malformed{"token", "at most 16 KiB"}
+	errSize       = &malformed{"token", "at most MaxTokenSize"}
 	errParts      = &malformed{"token", "three parts of base64url (a signed JWT, compact)"}
 	errEncoding   = &malformed{"token", "canonical base64url without padding"}
 	errAlgorithm  = &malformed{"alg", "one of the configured algorithms"}
 	errSignature  = &malformed{"signature", "at most 1 KiB"}
 	errHeaderSize = &malformed{"header", "at most 2 KiB"}
-	errClaimsSize = &malformed{"claims", "at most 8 KiB and 8 levels"}
+	errClaimsSize = &malformed{"claims", "at most half of MaxTokenSize and 8 levels"}
 	errHeaderJSON = &malformed{"header", "one JSON object of at most 100 members, UTF-8, no name twice"}
-	errClaimsJSON = &malformed{"claims", "one JSON object of at most 100 members, UTF-8, no name twice"}
+	errClaimsJSON = &malformed{"claims", "one JSON object of at most 100 members and an array element for each 48 bytes of MaxTokenSize, UTF-8 with at most an eighth of MaxTokenSize not ASCII, no name twice"}
 )
 
 // compact is the three parts of a token.
 type compact struct{ header, claims, signature, signed string }
 
-// split takes a token apart and bounds its size.
-func split(raw string) (compact, *malformed) {
-	if len(raw) > maxToken {
+// split splits a token into its parts and checks their sizes.
+func split(raw string, size int) (compact, *malformed) {
+	if len(raw) > size {
 		return compact{}, errSize
 	}
 	header, rest, _ := strings.Cut(raw, ".")
@@ -94,7 +104,7 @@ func split(raw string) (compact, *malformed) {
 	if base64.RawURLEncoding.DecodedLen(len(c.header)) > maxHeader {
 		return compact{}, errHeaderSize
 	}
-	if base64.RawURLEncoding.DecodedLen(len(c.claims)) > maxClaims {
+	if base64.RawURLEncoding.DecodedLen(len(c.claims)) > size/2 {
 		return compact{}, errClaimsSize
 	}
 	if base64.RawURLEncoding.DecodedLen(len(c.signature)) > maxSignature {
@@ -103,14 +113,13 @@ func split(raw string) (compact, *malformed) {
 	return c, nil
 }
 
-// knownHeader is the header of a genuine token. Entra's tokens that one key
-// signed have it in common, so that it need not be decoded each time.
+// knownHeader is the header of a verified token. Entra's tokens with the same key have
+// the same header, so that it need not be decoded each time.
 type knownHeader struct{ raw, alg, kid string }
 
-// decode decodes the parts strictly, before any cryptography: exact names and
-// types, no duplicates, bounded size, number and depth. It checks the header's
-// rules, and no claim's value. The signature is left in the decoder. known may
-// be nil.
+// decode decodes the parts strictly, before any cryptography: exact names and types, no
+// duplicates, limited size, number and depth. It checks the header, but no claim's
+// value. It leaves the signature in d.signature. known may be nil.
 func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*token, *malformed) {
 	t := &token{}
 	if known != nil && known.raw == c.header {
@@ -125,15 +134,14 @@ func (d *decoder) decode(c *compact, algorithms []string, known *knownHeader) (*
 		return nil, err
 	}
 	var bad *malformed
-	if d.signature, bad = decode64(d.signature, c.signature); bad != nil {
+	if d.signature, bad = d.decode64(d.signature, c.signature); bad != nil {
 		return nil, bad
 	}
 	return t, nil
 }
 
-// header decodes the JOSE header (RFC 7515, 4.1). Members that change how a
-// token is to be read, or where its key comes from, are refused; others, such
-// as x5t, are ignored.
+// header decodes the JOSE header (RFC 7515, 4.1). It refuses members that change how a
+// token is read or where its key comes from, and ignores others, such as x5t.
 func (d *decoder) header(part string, t *token) *malformed {
 	if err := d.open(part, errHeaderJSON); err != nil {
 		return err
@@ -155,7 +163,7 @@ func (d *decoder) header(part string, t *token) *malformed {
 		case "typ":
 			typ, err = d.str()
 		case "crit", "b64", "jku", "jwk", "x5u", "x5c", "zip", "enc":
-			return &malformed{name, "absent from the header"}
+			return &malformed{name, "missing from the header"}
 		default:
 			if lookalike(name, headerNames) {
 				return errHeaderJSON
@@ -177,11 +185,12 @@ func (d *decoder) header(part string, t *token) *malformed {
 	return nil
 }
 
-// claims decodes the claims that a gate looks at. Others are ignored.
+// claims decodes the claims that a gate checks. It ignores other claims.
 func (d *decoder) claims(part string, t *token) *malformed {
 	if err := d.open(part, errClaimsJSON); err != nil {
 		return err
 	}
+	t.json = d.text
 	for {
 		name, more, err := d.next()
 		if err != nil {
@@ -242,7 +251,11 @@ func (d *decoder) claim(name string, t *token) (err error) {
 		t.iat, err = d.seconds()
 		has = hasIat
 	case "scp":
-		err = d.skip()
+		if d.json.PeekKind() == '"' {
+			t.scp, err = d.str()
+		} else {
+			err = d.skip()
+		}
 		has = hasScp
 	case "nonce":
 		err = d.skip()
@@ -251,11 +264,40 @@ func (d *decoder) claim(name string, t *token) (err error) {
 		if lookalike(name, claimNames) {
 			return errLookalike
 		}
+		if slices.Contains(d.required, name) {
+			return d.extra(name, t)
+		}
 		err = d.skip()
 	}
 	t.present |= has
 	return err
 }
+
+// extra reads a claim that a product requires: a string or an array of strings. It
+// ignores a value of another type, which matches no requirement.
+func (d *decoder) extra(name string, t *token) error {
+	var values []string
+	var err error
+	switch d.json.PeekKind() {
+	case '"', '[':
+		values, err = d.audience()
+	default:
+		err = d.skip()
+	}
+	if err == nil && values != nil {
+		if t.extra == nil {
+			t.extra = map[string][]string{}
+		}
+		t.extra[name] = values
+	}
+	return err
+}
+
+// user reports whether a token is a user's: it has the claim scp.
+func (t *token) user() bool { return t.has(hasScp) }
+
+// scopes are the delegated permissions of a user's token.
+func (t *token) scopes() []string { return strings.Fields(t.scp) }
 
 var errLookalike = errors.New("a name that another parser may take for one of ours")
 
@@ -264,8 +306,8 @@ var (
 	claimNames  = []string{"iss", "tid", "ver", "azp", "appid", "oid", "sub", "idtyp", "uti", "aud", "roles", "exp", "nbf", "iat", "scp", "nonce"}
 )
 
-// lookalike reports whether a name is not plain ASCII or differs from one of
-// names by case only: parsers that fold case would take it for that one.
+// lookalike reports whether a name is not printable ASCII, or differs from one of names
+// only by letter case: a parser that ignores case would read it as that name.
 func lookalike(name string, names []string) bool {
 	upper := false
 	for i := 0; i < len(name); i++ {

@@ -22,12 +22,13 @@ func compactOf(header, claims string) string {
 
 // parse decodes a whole token.
 func parse(raw string, algorithms ...string) (*token, *malformed) {
-	c, bad := split(raw)
+	c, bad := split(raw, defaultTokenSize)
 	if bad != nil {
 		return nil, bad
 	}
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
+	d.elements, d.required = defaultTokenSize/48, nil
 	return d.decode(&c, algorithms, nil)
 }
 
@@ -54,31 +55,39 @@ func TestParseBounds(t *testing.T) {
 		}
 		return `{"iss":"i"` + b.String() + `}`
 	}
+	elements := func(n int) string { return `{"x":[` + strings.Repeat("1,", n-1) + `1]}` }
 	nested := func(n int) string { return `{"x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
 	for name, tc := range map[string]struct {
 		header, claims string
 		ok             bool
 	}{
-		"100 members":        {goodHeader, members(99), true},
-		"101 members":        {goodHeader, members(100), false},
-		"101 nested members": {goodHeader, `{"x":` + members(99) + `}`, false},
-		"100 colons in text": {goodHeader, `{"x":"` + strings.Repeat(":", 500) + `"}`, true},
-		"8 levels":           {goodHeader, nested(8), true},
-		"9 levels":           {goodHeader, nested(9), false},
-		"8 KiB":              {goodHeader, `{"x":"` + strings.Repeat("x", maxClaims-8) + `"}`, true},
-		"more than 8 KiB":    {goodHeader, `{"x":"` + strings.Repeat("x", maxClaims-7) + `"}`, false},
-		"2 KiB header":       {`{"x":"` + strings.Repeat("x", maxHeader-len(goodHeader)-7) + `",` + goodHeader[1:], `{}`, true},
-		"larger header":      {`{"x":"` + strings.Repeat("x", maxHeader-len(goodHeader)-6) + `",` + goodHeader[1:], `{}`, false},
-		"kid of 128":         {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 128) + `"}`, `{}`, true},
-		"kid of 129":         {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 129) + `"}`, `{}`, false},
-		"no typ":             {`{"alg":"RS256","kid":"k"}`, `{}`, false},
-		"other algorithm":    {`{"typ":"JWT","alg":"RS512","kid":"k"}`, `{}`, false},
-		"year 9999":          {goodHeader, `{"exp":253402300799}`, true},
-		"year 10000":         {goodHeader, `{"exp":253402300800}`, false},
-		"fraction":           {goodHeader, `{"exp":1700000000.5}`, false},
-		"exponent":           {goodHeader, `{"exp":17e8}`, false},
-		"zero":               {goodHeader, `{"iat":0}`, false},
-		"minus zero":         {goodHeader, `{"iat":-0}`, false},
+		"100 members":         {goodHeader, members(99), true},
+		"129 elements":        {goodHeader, elements(129), true},
+		"130 elements":        {goodHeader, elements(130), false},
+		"an eighth not ASCII": {goodHeader, `{"x":"` + strings.Repeat("é", defaultTokenSize/16) + `"}`, true},
+		"more not ASCII":      {goodHeader, `{"x":"` + strings.Repeat("é", defaultTokenSize/16+1) + `"}`, false},
+		"elements in lists":   {goodHeader, `{"x":[` + strings.Repeat("[],", 300) + `[]]}`, false},
+		"commas in a text":    {goodHeader, `{"x":"` + strings.Repeat(",", 3000) + `\\","y":"\","}`, true},
+		"257 escapes":         {goodHeader, `{"x":"` + strings.Repeat(`\"`, 257) + `"}`, false},
+		"101 members":         {goodHeader, members(100), false},
+		"101 nested members":  {goodHeader, `{"x":` + members(99) + `}`, false},
+		"100 colons in text":  {goodHeader, `{"x":"` + strings.Repeat(":", 500) + `"}`, true},
+		"8 levels":            {goodHeader, nested(8), true},
+		"9 levels":            {goodHeader, nested(9), false},
+		"half of the token":   {goodHeader, `{"x":"` + strings.Repeat("x", defaultTokenSize/2-8) + `"}`, true},
+		"more than half":      {goodHeader, `{"x":"` + strings.Repeat("x", defaultTokenSize/2-7) + `"}`, false},
+		"2 KiB header":        {`{"x":"` + strings.Repeat("x", maxHeader-len(goodHeader)-7) + `",` + goodHeader[1:], `{}`, true},
+		"larger header":       {`{"x":"` + strings.Repeat("x", maxHeader-len(goodHeader)-6) + `",` + goodHeader[1:], `{}`, false},
+		"kid of 128":          {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 128) + `"}`, `{}`, true},
+		"kid of 129":          {`{"typ":"JWT","alg":"RS256","kid":"` + strings.Repeat("k", 129) + `"}`, `{}`, false},
+		"no typ":              {`{"alg":"RS256","kid":"k"}`, `{}`, false},
+		"other algorithm":     {`{"typ":"JWT","alg":"RS512","kid":"k"}`, `{}`, false},
+		"year 9999":           {goodHeader, `{"exp":253402300799}`, true},
+		"year 10000":          {goodHeader, `{"exp":253402300800}`, false},
+		"fraction":            {goodHeader, `{"exp":1700000000.5}`, false},
+		"exponent":            {goodHeader, `{"exp":17e8}`, false},
+		"zero":                {goodHeader, `{"iat":0}`, false},
+		"minus zero":          {goodHeader, `{"iat":-0}`, false},
 	} {
 		_, bad := parse(compactOf(tc.header, tc.claims), "RS256")
 		assert.Equal(t, tc.ok, bad == nil, "%s: %v", name, bad)
@@ -100,7 +109,7 @@ func TestHeaderMembersThatAreRefused(t *testing.T) {
 	assert.Nil(t, bad, "others are ignored")
 }
 
-// A refusal names the member that it is about, and tells why.
+// A refusal names the member and says why.
 func TestMalformedNamesTheMember(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -164,10 +173,10 @@ func TestSplit(t *testing.T) {
 	for raw, want := range map[string]*malformed{
 		"a.b.c": nil, "": errParts, "a": errParts, "a.b": errParts, "a.b.c.d": errParts, ".b.c": errParts, "a..c": errParts, "a.b.": errParts, "...": errParts, "a.b..c": errParts,
 		"a.b." + strings.Repeat("c", 1366): nil, "a.b." + strings.Repeat("c", 1367): errSignature,
-		"a.b." + strings.Repeat("c", maxToken-4): errSignature, "a.b." + strings.Repeat("c", maxToken-3): errSize,
-		strings.Repeat("a", 2734) + ".b.c": errHeaderSize, "a." + strings.Repeat("b", 10926) + ".c": errClaimsSize,
+		"a.b." + strings.Repeat("c", defaultTokenSize-4): errSignature, "a.b." + strings.Repeat("c", defaultTokenSize-3): errSize,
+		strings.Repeat("a", 2734) + ".b.c": errHeaderSize, "a." + strings.Repeat("b", (defaultTokenSize/2*4+2)/3+2) + ".c": errClaimsSize,
 	} {
-		_, bad := split(raw)
+		_, bad := split(raw, defaultTokenSize)
 		assert.Equal(t, want, bad, raw[:min(len(raw), 20)])
 	}
 }
@@ -178,7 +187,7 @@ func TestDecode64(t *testing.T) {
 		"": true, "AA": true, "AAA": true, "AAAA": true, "A": false, "AB": false, "AA==": false, "A+AA": false, "A AA": false,
 		"AAAA\n": false, "\rAAAA": false, "AA\nAA": false, "AA\r\n": false, "AAA\n": false, "AA\n": false, "\n": false,
 	} {
-		_, bad := decode64(nil, part)
+		_, bad := new(decoder).decode64(nil, part)
 		assert.Equal(t, ok, bad == nil, "%q", part)
 	}
 }

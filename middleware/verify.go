@@ -10,30 +10,16 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/entragate/entragate/internal/cloud"
 )
 
-// tenant is one whose tokens are accepted, with its issuers and keys.
-type tenant struct {
-	id                 string
-	issuerV1, issuerV2 string // V1 is empty where version 1 tokens are refused
-	keys               *keySource
-}
-
-// issuer is what an iss claim stands for.
-type issuer struct {
-	tenant *tenant
-	ver    string
-}
-
-// verifier checks tokens, whatever the route.
+// verifier checks tokens independently of the route.
 type verifier struct {
-	tenants    []*tenant
-	issuers    map[string]issuer
-	issuerList string // for people
+	trust      atomic.Pointer[trust]
 	algorithms []string
 	appOnly    AppOnly
+	tokenSize  int      // most bytes of a token
+	users      bool     // some product accepts users' tokens
+	required   []string // further claims that products require
 	leeway     time.Duration
 	lifetime   time.Duration
 	times      *jwt.Validator
@@ -41,43 +27,32 @@ type verifier struct {
 	header     atomic.Pointer[knownHeader]
 }
 
-func newVerifier(c *Config, hosts cloud.Hosts) *verifier {
+func newVerifier(c *Config, tr *trust) *verifier {
 	v := &verifier{
-		issuers: map[string]issuer{}, algorithms: c.Algorithms, appOnly: c.AppOnly,
+		algorithms: c.Algorithms, appOnly: c.AppOnly,
+		tokenSize: c.MaxTokenSize, users: c.acceptsUsers(), required: c.requiredClaims(),
 		leeway: c.Leeway, lifetime: c.MaxLifetime, cache: newCache(c.CacheSize),
 		times: jwt.NewValidator(jwt.WithLeeway(c.Leeway), jwt.WithTimeFunc(c.Now),
 			jwt.WithExpirationRequired(), jwt.WithIssuedAt()),
 	}
-	var list []string
-	for _, id := range c.Tenants {
-		tn := &tenant{id: id, issuerV2: hosts.IssuerV2(id), keys: newKeySource(hosts.KeysURL(id), c)}
-		v.issuers[tn.issuerV2] = issuer{tn, "2.0"}
-		list = append(list, tn.issuerV2)
-		if hosts.STS != "" {
-			tn.issuerV1 = hosts.IssuerV1(id)
-			v.issuers[tn.issuerV1] = issuer{tn, "1.0"}
-			list = append(list, tn.issuerV1)
-		}
-		v.tenants = append(v.tenants, tn)
-	}
-	v.issuerList = strings.Join(list, " or ")
+	v.trust.Store(tr)
 	return v
 }
 
-// verified is the outcome of a check. Where that is a failure the token, if it
-// could be decoded, is there too, unverified: of a 503 its claims say whether
-// the answer that could not be had would have mattered, of others whom to ask.
+// verified is the result of a check. If the check fails, token is the decoded token,
+// not verified, or nil. For a 503 its claims show whether the token could pass at all;
+// for other failures they name the client in records.
 type verified struct {
 	token  *token
-	tenant *tenant
+	keys   *keySource
 	cached bool
 }
 
-// check verifies a token but for what depends on the route. What costs little
-// comes first; the signature is last but for what is only told to those who
-// have a genuine token (403).
+// check verifies a token, except for the checks that depend on the route. Cheap checks
+// come first. Whether the token is an application's is answered only after the
+// signature was verified, because the 403 is for genuine tokens.
 func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Time) (verified, failure) {
-	parts, bad := split(raw)
+	parts, bad := split(raw, v.tokenSize)
 	if bad != nil {
 		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
 	}
@@ -87,9 +62,10 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 	if v.cache != nil {
 		sum = d.hash(parts.signature)
 		if e := v.seen(&sum, parts.signed, now); e != nil {
-			return verified{e.token, e.tenant, true}, failure{}
+			return verified{e.token, e.keys, true}, failure{}
 		}
 	}
+	d.required, d.elements = v.required, v.tokenSize/48
 	t, bad := d.decode(&parts, v.algorithms, v.header.Load())
 	if bad != nil {
 		return verified{}, unauthorized(JwtInvalid, bad.field, "", bad.rule)
@@ -99,32 +75,47 @@ func (v *verifier) check(ctx context.Context, raw string, p *policy, now time.Ti
 		return verified{token: t}, f
 	}
 	person := v.application(t)
-	key, f := v.signature(ctx, t, tn, parts.signed, d.signature)
+	keys := tn.source(t.aud)
+	key, f := v.signature(ctx, t, tn, keys, parts.signed, d.signature)
 	if f.status == http.StatusServiceUnavailable && !person.ok() {
 		return verified{token: t}, person
 	}
 	if !f.ok() {
-		return verified{token: t, tenant: tn}, f
+		return verified{token: t, keys: keys}, f
 	}
 	v.learn(t, parts.header)
 	if !person.ok() {
-		return verified{token: t, tenant: tn}, person
+		return verified{token: t, keys: keys}, person
 	}
 	if v.cache != nil {
 		until := t.exp.Add(v.leeway).Unix()
-		v.cache.put(&checked{sum: sum, signed: strings.Clone(parts.signed), token: t, tenant: tn, key: key, until: until}, now)
+		v.cache.put(&checked{sum: sum, signed: strings.Clone(parts.signed), token: t, tenant: tn, keys: keys, key: key, until: until}, now)
 	}
-	return verified{token: t, tenant: tn}, failure{}
+	return verified{token: t, keys: keys}, failure{}
 }
 
-// seen finds a token that was checked before, and whose key still stands.
+// seen finds a token in the cache whose key and tenant are still trusted.
 func (v *verifier) seen(sum *[sha256.Size]byte, signed string, now time.Time) *checked {
 	e := v.cache.get(sum, signed, now)
-	if e != nil && !e.tenant.keys.holds(e.token.kid, e.key) {
+	if e != nil && (e.tenant.removed.Load() || !e.keys.holds(e.token.kid, e.key)) {
 		v.cache.drop(e)
 		return nil
 	}
 	return e
+}
+
+// keyStillTrusted refuses a verified token whose tenant or key was removed in the
+// meantime. If the keys are too old to be used, it does not refuse.
+func (v *verifier) keyStillTrusted(t *token) failure {
+	tr := v.trust.Load()
+	tn := tr.issuers[t.iss].tenant
+	if tn == nil {
+		return unauthorized(TokenIssuerNotAllowed, "iss", clip(t.iss), tr.list)
+	}
+	if set := tn.source(t.aud).current(); set != nil && set.keys[t.kid] == nil {
+		return unauthorized(TokenSignatureKeyNotFound, "kid", t.kid, "a key that the tenant publishes")
+	}
+	return failure{}
 }
 
 // learn remembers the header of a genuine token.
@@ -134,25 +125,26 @@ func (v *verifier) learn(t *token, header string) {
 	}
 }
 
-// claims checks what is in a token without a key: issuer, tenant, version,
-// time and that its audience is one of the gate's.
+// claims checks the claims that need no key: issuer, tenant, version, time, audience and
+// form.
 func (v *verifier) claims(t *token, p *policy, now time.Time) (*tenant, failure) {
-	iss, ok := v.issuers[t.iss]
+	tr := v.trust.Load()
+	iss, ok := tr.issuers[t.iss]
 	if !ok {
 		if !t.has(hasIss) {
-			return nil, missing("iss")
+			return nil, claimNotFound("iss")
 		}
-		return nil, unauthorized(TokenIssuerNotAllowed, "iss", clip(t.iss), v.issuerList)
+		return nil, unauthorized(TokenIssuerNotAllowed, "iss", clip(t.iss), tr.list)
 	}
 	for _, c := range [...]struct {
-		name, got, want string
-		has             bool
+		name, actual, expected string
+		has                    bool
 	}{{"ver", t.ver, iss.ver, t.has(hasVer)}, {"tid", t.tid, iss.tenant.id, t.has(hasTid)}} {
 		if !c.has {
-			return nil, missing(c.name)
+			return nil, claimNotFound(c.name)
 		}
-		if c.got != c.want {
-			return nil, unauthorized(TokenClaimValueNotAllowed, c.name, clip(c.got), c.want+" as iss says")
+		if c.actual != c.expected {
+			return nil, unauthorized(TokenClaimValueNotAllowed, c.name, clip(c.actual), c.expected+" as iss says")
 		}
 	}
 	if f := v.validity(t, now); !f.ok() {
@@ -169,7 +161,7 @@ func (v *verifier) validity(t *token, now time.Time) failure {
 	if err := v.times.Validate(t); err != nil {
 		switch {
 		case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
-			return missing("exp")
+			return claimNotFound("exp")
 		case errors.Is(err, jwt.ErrTokenExpired):
 			return unauthorized(TokenExpired, "exp", second(t.exp.Time), "after "+second(now))
 		case errors.Is(err, jwt.ErrTokenNotValidYet):
@@ -187,10 +179,10 @@ func (v *verifier) validity(t *token, now time.Time) failure {
 	return failure{}
 }
 
-// knows refuses tokens of which not all audiences are some product's.
+// knows refuses a token if one of its audiences belongs to no product.
 func (p *policy) knows(t *token) failure {
 	if !t.has(hasAud) || len(t.aud) == 0 {
-		return missing("aud")
+		return claimNotFound("aud")
 	}
 	for _, aud := range t.aud {
 		if p.audiences[aud] == nil {
@@ -200,14 +192,13 @@ func (p *policy) knows(t *token) failure {
 	return failure{}
 }
 
-// form refuses what is no access token of an application or user: above all
-// ID tokens, which a client must not be able to present as access tokens.
+// form refuses tokens that are not access tokens, above all ID tokens.
 func form(t *token) failure {
 	switch {
 	case t.has(hasNonce):
 		return unauthorized(TokenClaimValueNotAllowed, "nonce", "present", "none (an ID token is no access token)")
 	case t.client() == "":
-		return missing("azp or appid")
+		return claimNotFound("azp or appid")
 	case t.azp != "" && t.appid != "" && t.azp != t.appid:
 		return unauthorized(TokenClaimValueNotAllowed, "azp", clip(t.azp), "the same as appid")
 	}
@@ -219,26 +210,45 @@ func form(t *token) failure {
 	return failure{}
 }
 
-// application refuses tokens of users.
+// application refuses users' tokens. If a product accepts users' tokens, it only checks
+// their form, and each product of the route decides.
 func (v *verifier) application(t *token) failure {
 	switch {
+	case v.users && t.user():
+		return userForm(t)
 	case t.has(hasScp):
 		return forbidden(TokenOfUser, "scp", "present", "none (an application's token)")
 	case t.has(hasIdtyp) && t.idtyp != "app":
 		return forbidden(TokenOfUser, "idtyp", clip(t.idtyp), "app")
 	case !t.has(hasIdtyp) && v.appOnly == AppOnlyStrict:
-		return forbidden(TokenOfUser, "idtyp", absent, "app (an optional claim that the product's application must ask for)")
+		f := claimNotFound("idtyp")
+		f.expected = "app (an optional claim that the product's application must ask for)"
+		return f
 	}
 	return failure{}
 }
 
-func (v *verifier) signature(ctx context.Context, t *token, tn *tenant, signed string, signature []byte) (*signingKey, failure) {
-	set, key, err := tn.keys.find(ctx, t.kid)
+// userForm refuses users' tokens whose idtyp says otherwise, or that have no oid or no
+// scope.
+func userForm(t *token) failure {
+	switch {
+	case t.has(hasIdtyp) && t.idtyp != "user":
+		return forbidden(TokenOfUser, "idtyp", clip(t.idtyp), "user, because the token has scp")
+	case t.oid == "":
+		return claimNotFound("oid")
+	case len(t.scopes()) == 0:
+		return unauthorized(JwtInvalid, "scp", "", "names of scopes, separated by spaces")
+	}
+	return failure{}
+}
+
+func (v *verifier) signature(ctx context.Context, t *token, tn *tenant, keys *keySource, signed string, signature []byte) (*signingKey, failure) {
+	set, key, err := keys.find(ctx, t.kid)
 	switch {
 	case errors.Is(err, errKeyUnknown):
-		return nil, unauthorized(TokenSignatureKeyNotFound, "kid", t.kid, "a key that the tenant publishes")
+		return nil, unauthorized(TokenSignatureKeyNotFound, "kid", clip(t.kid), "a key that the tenant publishes")
 	case err != nil:
-		return nil, unavailable(KeysUnavailable, "keys of "+tn.id, tn.keys.cause())
+		return nil, unavailable(KeysUnavailable, "keys of "+tn.id, keys.cause())
 	case !key.mayVerify(tn):
 		return nil, unauthorized(TokenSignatureKeyNotFound, "issuer of the key", clip(key.issuer), tn.issuerV2)
 	}
@@ -248,13 +258,14 @@ func (v *verifier) signature(ctx context.Context, t *token, tn *tenant, signed s
 	return key, failure{}
 }
 
-func missing(claim string) failure {
-	return unauthorized(TokenClaimNotFound, claim, absent, "")
+func claimNotFound(claim string) failure {
+	return unauthorized(TokenClaimNotFound, claim, missing, "")
 }
 
-// clip bounds what goes into a record.
+// clip shortens a text for a record and hides subscription keys.
 func clip(s string) string {
 	const most = 200
+	s = hideKeys(s[:min(len(s), 2*most)]) // a key that is cut here is not in the part that is kept
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "..."
 	}

@@ -29,8 +29,8 @@ type draft struct {
 	cert       *x509.Certificate
 }
 
-// draft refuses what cannot become a credential.
-func (e *Engine) draft(applicationID string, req appaccess.CredentialRequest) (draft, error) {
+// draft checks a credential request.
+func (e *Reconciler) draft(applicationID string, req appaccess.CredentialRequest) (draft, error) {
 	d := draft{credential: appaccess.Credential{ApplicationID: applicationID, Kind: req.Kind, Name: req.Name}}
 	if req.OperationID == "" || len(req.OperationID) > 200 {
 		return d, &appaccess.InvalidError{Field: "operationId", Rule: "1 to 200 bytes"}
@@ -95,16 +95,16 @@ func (d *draft) federated(req appaccess.CredentialRequest) error {
 	return nil
 }
 
-// addCertificate adds the public part to the application's keys. Graph takes
-// the whole collection, so those that stand are sent along.
+// addCertificate adds the certificate to the application's keys. Graph replaces
+// the whole collection, so the PATCH contains the existing keys too.
 func (r *run) addCertificate(ctx context.Context, o *object, req appaccess.CredentialRequest, d draft) (appaccess.Credential, error) {
-	a, err := r.attempt(ctx, o, req)
+	a, err := r.beginCredential(ctx, o, req)
 	if err != nil {
 		return appaccess.Credential{}, err
 	}
 	thumbprint := sha1.Sum(d.cert.Raw)
 	key := KeyCredential{
-		KeyID: uuid.NewString(), DisplayName: labelled(req.Name, a.Label),
+		KeyID: uuid.NewString(), DisplayName: withTag(req.Name, a.Tag),
 		Type: "AsymmetricX509Cert", Usage: "Verify", Key: d.cert.Raw,
 		Thumbprint: strings.ToUpper(hex.EncodeToString(thumbprint[:])), Start: d.cert.NotBefore, End: d.cert.NotAfter,
 	}
@@ -112,7 +112,7 @@ func (r *run) addCertificate(ctx context.Context, o *object, req appaccess.Crede
 	s := r.patch(o, appaccess.ActionCreate, []string{"certificate"}, ApplicationPatch{Keys: &keys})
 	if err := s.run(ctx); err != nil {
 		if kindOf(err) == Permanent {
-			o.forget(a.Label)
+			o.forgetPending(a.Tag)
 			err = errors.Join(err, r.save(ctx, o))
 		}
 		return appaccess.Credential{}, err
@@ -123,12 +123,12 @@ func (r *run) addCertificate(ctx context.Context, o *object, req appaccess.Crede
 		return appaccess.Credential{}, err
 	}
 	c.ID, c.Created = c.KeyID, r.e.cfg.Now()
-	return c, r.acknowledge(ctx, o, a, c)
+	return r.deliver(ctx, o, a, c, req, Secret{})
 }
 
-// keyID is the ID under which Entra keeps the certificate of an attempt: ours,
-// or one of its own.
-func (r *run) keyID(ctx context.Context, o *object, a Attempt) (string, error) {
+// keyID waits until the certificate shows and returns its ID, which Entra may have
+// changed.
+func (r *run) keyID(ctx context.Context, o *object, a pendingCredential) (string, error) {
 	var id string
 	err := r.await(ctx, o, "wait until the certificate shows", func(ctx context.Context) (bool, error) {
 		apps, errs := readAll(ctx, r, o, []AppRef{{ObjectID: o.entry.ObjectID}}, r.applications)
@@ -136,7 +136,7 @@ func (r *run) keyID(ctx context.Context, o *object, a Attempt) (string, error) {
 			return false, errs[0]
 		}
 		for _, k := range apps[0].Keys {
-			if hasLabel(k.DisplayName, a.Label) {
+			if hasTag(k.DisplayName, a.Tag) {
 				id = k.KeyID
 			}
 		}
@@ -145,15 +145,23 @@ func (r *run) keyID(ctx context.Context, o *object, a Attempt) (string, error) {
 	return id, err
 }
 
-func (o *object) keyOf(a Attempt) int {
-	return slices.IndexFunc(o.app.Keys, func(k KeyCredential) bool { return hasLabel(k.DisplayName, a.Label) })
+func (o *object) keyOf(a pendingCredential) int {
+	return slices.IndexFunc(o.app.Keys, func(k KeyCredential) bool { return hasTag(k.DisplayName, a.Tag) })
 }
 
 func (r *run) keyRemoval(o *object, i int, detail string) *step {
 	id := o.app.Keys[i].KeyID
+	gone := revocation{Kind: appaccess.CertificateCredential, KeyID: id}
 	keys := slices.Delete(slices.Clone(o.app.Keys), i, i+1)
 	s := r.patch(o, appaccess.ActionRemove, []string{detail}, ApplicationPatch{Keys: &keys})
-	model := s.model
+	run, model := s.run, s.model
+	s.run = func(ctx context.Context) error {
+		err := run(ctx)
+		if err == nil {
+			r.deletionAnswered(o, gone, true)
+		}
+		return err
+	}
 	s.model = func() {
 		model()
 		o.entry.RemovedKeys = append(slices.Clone(o.entry.RemovedKeys), id)
@@ -162,16 +170,25 @@ func (r *run) keyRemoval(o *object, i int, detail string) *step {
 	return s
 }
 
-// hideRemoved leaves out of what was read the certificates that we removed.
-func (o *object) hideRemoved() {
+// hideRemoved leaves out certificates that we removed within LagBudget, because a
+// later PATCH would write them back. A certificate that shows after that time has
+// reappeared.
+func (r *run) hideRemoved(o *object) {
+	o.hidden = nil
 	o.app.Keys = slices.DeleteFunc(slices.Clone(o.app.Keys), func(k KeyCredential) bool {
-		return slices.Contains(o.entry.RemovedKeys, k.KeyID)
+		i := o.revoking(revocation{KeyID: k.KeyID})
+		back := i >= 0 && o.entry.Revoking[i].Since.Add(r.e.cfg.LagBudget).Before(o.readAt)
+		hide := !back && slices.Contains(o.entry.RemovedKeys, k.KeyID)
+		if hide {
+			o.hidden = append(o.hidden, k.KeyID)
+		}
+		return hide
 	})
 }
 
-// addFederated trusts assertions of another issuer. The name is the label.
+// addFederated adds a federated credential. Its name is the operation tag.
 func (r *run) addFederated(ctx context.Context, o *object, req appaccess.CredentialRequest, d draft) (appaccess.Credential, error) {
-	a, err := r.attempt(ctx, o, req)
+	a, err := r.beginCredential(ctx, o, req)
 	if err != nil {
 		return appaccess.Credential{}, err
 	}
@@ -179,7 +196,7 @@ func (r *run) addFederated(ctx context.Context, o *object, req appaccess.Credent
 	var made FederatedCredential
 	err = r.write(ctx, o, r.e.dir, opFederate, func(ctx context.Context) (err error) {
 		made, err = r.e.dir.AddFederatedCredential(ctx, o.entry.ObjectID, FederatedCredential{
-			Name: a.Label, Description: clip(req.Name, 600), Issuer: c.Issuer, Subject: c.Subject, Audiences: []string{c.Audience},
+			Name: a.Tag, Description: clip(req.Name, 600), Issuer: c.Issuer, Subject: c.Subject, Audiences: []string{c.Audience},
 		})
 		return err
 	})
@@ -188,20 +205,21 @@ func (r *run) addFederated(ctx context.Context, o *object, req appaccess.Credent
 	}
 	if err != nil {
 		if kindOf(err) == Permanent {
-			o.forget(a.Label)
+			o.forgetPending(a.Tag)
 			err = errors.Join(err, r.save(ctx, o))
 		}
 		return appaccess.Credential{}, err
 	}
 	r.wrote(o)
 	c.ID, c.KeyID, c.Created = made.ID, made.ID, r.e.cfg.Now()
-	return c, r.acknowledge(ctx, o, a, c)
+	return r.deliver(ctx, o, a, c, req, Secret{})
 }
 
-// awaitFederated finds the one that a try of unknown outcome has added.
-func (r *run) awaitFederated(ctx context.Context, o *object, a Attempt) (made FederatedCredential, err error) {
+// awaitFederated waits until the federated credential of a request of unknown
+// outcome shows.
+func (r *run) awaitFederated(ctx context.Context, o *object, a pendingCredential) (made FederatedCredential, err error) {
 	err = r.await(ctx, o, "wait until the federated credential shows", func(ctx context.Context) (bool, error) {
-		r.listFederated(ctx, o)
+		r.listFederated(ctx, []*object{o})
 		i := o.federatedOf(a)
 		if i >= 0 {
 			made = o.federated[i]
@@ -211,35 +229,36 @@ func (r *run) awaitFederated(ctx context.Context, o *object, a Attempt) (made Fe
 	return made, err
 }
 
-func (o *object) federatedOf(a Attempt) int {
-	return slices.IndexFunc(o.federated, func(f FederatedCredential) bool { return f.Name == a.Label })
+func (o *object) federatedOf(a pendingCredential) int {
+	return slices.IndexFunc(o.federated, func(f FederatedCredential) bool { return f.Name == a.Tag })
 }
 
-// readFederated lists federated credentials where an attempt may have left one,
-// or where they are to be removed.
+// readFederated lists the federated credentials of applications that may have one
+// of ours. It skips the others, to save requests.
 func (r *run) readFederated(ctx context.Context, objects []*object) {
-	for _, o := range objects {
-		attempted := slices.ContainsFunc(o.entry.Attempts, func(a Attempt) bool { return a.Kind == appaccess.FederatedCredential })
-		stand := slices.ContainsFunc(o.entry.Credentials, func(c ManagedCredential) bool { return c.Kind == appaccess.FederatedCredential })
-		if attempted || stand && o.absent() {
-			r.listFederated(ctx, o)
+	r.listFederated(ctx, slices.DeleteFunc(slices.Clone(objects), func(o *object) bool {
+		attempted := slices.ContainsFunc(o.entry.PendingCredentials, func(a pendingCredential) bool { return a.Kind == appaccess.FederatedCredential })
+		recorded := slices.ContainsFunc(o.entry.Credentials, func(c managedCredential) bool { return c.Kind == appaccess.FederatedCredential })
+		revoking := slices.ContainsFunc(o.entry.Revoking, func(x revocation) bool { return x.Kind == appaccess.FederatedCredential })
+		return !attempted && !recorded && !revoking && !o.entry.Recovered
+	}))
+}
+
+func (r *run) listFederated(ctx context.Context, objects []*object) {
+	ids := make([]string, len(objects))
+	for i, o := range objects {
+		ids[i] = o.entry.ObjectID
+		if o.app != nil && o.app.ObjectID != "" {
+			ids[i] = o.app.ObjectID
 		}
 	}
-}
-
-func (r *run) listFederated(ctx context.Context, o *object) {
-	id := o.entry.ObjectID
-	if o.app != nil && o.app.ObjectID != "" {
-		id = o.app.ObjectID
+	lists, errs := readAll(ctx, r, locked(objects), ids, r.e.dir.FederatedCredentials)
+	for i, o := range objects {
+		if errs[i] != nil && !notFound(errs[i]) {
+			o.err = o.problem(Unknown, string(opRead), fmt.Errorf("federated credentials: %w", errs[i]))
+		}
+		o.federated = lists[i]
 	}
-	lists, errs := readAll(ctx, r, o, []string{id}, func(ctx context.Context, ids []string) ([][]FederatedCredential, []error) {
-		fs, err := r.e.dir.FederatedCredentials(ctx, ids[0])
-		return [][]FederatedCredential{fs}, []error{err}
-	})
-	if errs[0] != nil && !notFound(errs[0]) {
-		o.err = o.problem(Unknown, string(opRead), fmt.Errorf("federated credentials: %w", errs[0]))
-	}
-	o.federated = lists[0]
 }
 
 func (r *run) federatedRemoval(o *object, i int, detail string) *step {
@@ -247,7 +266,7 @@ func (r *run) federatedRemoval(o *object, i int, detail string) *step {
 	return &step{
 		action: appaccess.ActionRemove, detail: detail, op: opUnfederate,
 		run: func(ctx context.Context) error {
-			return r.write(ctx, o, r.e.dir, opUnfederate, func(ctx context.Context) error {
+			return r.remove(ctx, o, r.e.dir, opUnfederate, revocation{Kind: appaccess.FederatedCredential, KeyID: f.ID}, func(ctx context.Context) error {
 				return r.e.dir.RemoveFederatedCredential(ctx, o.app.ObjectID, f.ID)
 			})
 		},

@@ -26,14 +26,14 @@ func TestClockSetBack(t *testing.T) {
 			require.NoError(t, w.dir.RemovePassword(t.Context(), applied.Applications["c1"].ObjectID, c.KeyID))
 
 			var slept time.Duration
-			back := func() { w.clock.at.Add(-int64(24 * time.Hour)) }
+			back := func() { w.clock.Advance(-24 * time.Hour) }
 			cfg := w.config()
 			cfg.Sleep = func(ctx context.Context, d time.Duration) error {
 				if slept == 0 && within {
 					back()
 				}
 				slept += d
-				return w.clock.sleep(ctx, d)
+				return w.clock.Sleep(ctx, d)
 			}
 			if !within {
 				back()
@@ -47,7 +47,7 @@ func TestClockSetBack(t *testing.T) {
 			}
 			after, err := e.Apply(t.Context(), starter(), nil)
 			calm(err)
-			assert.Len(t, after.Lost["c1"], 1)
+			assert.Len(t, after.MissingInEntra["c1"], 1)
 			_, err = e.AddCredential(t.Context(), "c1", v.request("2"))
 			calm(err)
 			calm(e.RemoveCredential(t.Context(), "c1", c))

@@ -69,20 +69,21 @@ func (d watched) Applications(ctx context.Context, refs []provision.AppRef) ([]p
 	return apps, errs
 }
 
-func (d watched) ServicePrincipals(ctx context.Context, ids []string) ([]provision.ServicePrincipal, []error) {
-	sps, errs := d.Directory.ServicePrincipals(ctx, ids)
+func (d watched) ServicePrincipals(ctx context.Context, refs []provision.PrincipalRef) ([]provision.ServicePrincipal, []error) {
+	sps, errs := d.Directory.ServicePrincipals(ctx, refs)
 	for _, s := range sps {
 		d.turns.learn(s.ObjectID, d.turns.name(s.AppID))
 	}
 	return sps, errs
 }
 
-func (d watched) UpsertApplication(ctx context.Context, name string, p provision.ApplicationPatch) (provision.Application, bool, error) {
+func (d watched) CreateApplication(ctx context.Context, p provision.ApplicationPatch) (provision.Application, error) {
+	name := *p.UniqueName
 	d.turns.wrote(d.engine, name)
-	a, created, err := d.Directory.UpsertApplication(ctx, name, p)
+	a, err := d.Directory.CreateApplication(ctx, p)
 	d.turns.learn(a.ObjectID, name)
 	d.turns.learn(a.AppID, name)
-	return a, created, err
+	return a, err
 }
 
 func (d watched) PatchApplication(ctx context.Context, id string, p provision.ApplicationPatch) error {
@@ -120,18 +121,18 @@ func TestEnginesShareOneStore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, entratest.Config{Lag: lag, Now: time.Now}) // the bubble's time
 				seen := &turns{names: map[string]string{}, by: map[string][]int{}}
-				engines := make([]*provision.Engine, 4)
+				engines := make([]*engine, 4)
 				for i := range engines {
 					engines[i] = w.engineOf(provision.Config{
-						Directory: watched{w.dir, i, seen}, Journal: provision.NewStoreJournal(w.store), Instance: "test",
+						Directory: watched{w.dir, i, seen}, Store: w.store, Instance: "test",
 					})
 				}
-				atOnce(engines, func(e *provision.Engine) {
+				atOnce(engines, func(e *engine) {
 					applied, err := e.Apply(t.Context(), want, nil)
 					assert.NoError(t, err)
 					assert.Empty(t, applied.Failed)
 				})
-				assert.Equal(t, alone.tenant.State().String(), w.tenant.State().String())
+				assert.Equal(t, stateOf(alone.tenant), stateOf(w.tenant))
 				for object, by := range seen.by {
 					turn := map[int]bool{}
 					for _, engine := range by {
@@ -145,7 +146,7 @@ func TestEnginesShareOneStore(t *testing.T) {
 				v := newVault()
 				var mu sync.Mutex
 				made := map[string]bool{}
-				atOnce(engines, func(e *provision.Engine) {
+				atOnce(engines, func(e *engine) {
 					c, err := e.AddCredential(t.Context(), "c1", v.request("the one"))
 					assert.NoError(t, err)
 					mu.Lock()
@@ -160,7 +161,7 @@ func TestEnginesShareOneStore(t *testing.T) {
 	}
 }
 
-func atOnce(engines []*provision.Engine, f func(*provision.Engine)) {
+func atOnce(engines []*engine, f func(*engine)) {
 	var wg sync.WaitGroup
 	for _, e := range engines {
 		wg.Go(func() { f(e) })
@@ -173,9 +174,8 @@ func atOnce(engines []*provision.Engine, f func(*provision.Engine)) {
 func TestLeaseOfADeadEngineEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, entratest.Config{})
-	j := provision.NewStoreJournal(w.store)
-	now := w.clock.now()
-	require.NoError(t, j.Lease(t.Context(), "entragate-test-product-starter", "dead", now, now.Add(time.Minute)))
+	now := w.clock.Now()
+	require.NoError(t, provision.Lock(t.Context(), w.store, "entragate-test-product-starter", "dead", now, now.Add(time.Minute)))
 
 	var waits int
 	applied, err := w.engine().Apply(t.Context(), starter(), func(p appaccess.Progress) {
@@ -186,11 +186,11 @@ func TestLeaseOfADeadEngineEnds(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, applied.Failed)
 	assert.Positive(t, waits)
-	assert.True(t, w.clock.now().After(now.Add(time.Minute-time.Second)))
+	assert.True(t, w.clock.Now().After(now.Add(time.Minute-time.Second)))
 
-	// Whoever lost the lease records nothing more.
-	err = j.Save(t.Context(), "dead", provision.Entry{Object: "entragate-test-product-starter"})
-	assert.ErrorIs(t, err, provision.ErrLeaseLost)
+	// A call that lost the lock records nothing more.
+	err = provision.SaveEmpty(t.Context(), w.store, "entragate-test-product-starter", "dead")
+	assert.ErrorIs(t, err, provision.ErrLockLost)
 }
 
 // TestLeaseOfADeadProcessEndsAtOnce: nobody waits for a process that is known
@@ -201,19 +201,18 @@ func TestLeaseOfADeadProcessEndsAtOnce(t *testing.T) {
 		t.Skip("this system does not tell which processes run")
 	}
 	w := newWorld(t, entratest.Config{})
-	j := provision.NewStoreJournal(w.store)
-	now := w.clock.now()
+	now := w.clock.Now()
 	for id, free := range map[string]bool{deadProcess(t): true, process.ID(): false, "elsewhere/1": false} {
 		_, err := w.store.Update(t.Context(), func(tx appaccess.Writer) error {
 			body, err := json.Marshal(map[string]any{"holder": "other", "process": id, "until": now.Add(time.Minute)})
 			if err != nil {
 				return err
 			}
-			return tx.Put(appaccess.Record{Kind: appaccess.KindLease, ID: "o", Body: body})
+			return tx.Put(appaccess.Record{Kind: appaccess.KindLock, ID: "o", Body: body})
 		})
 		require.NoError(t, err)
-		err = j.Lease(t.Context(), "o", "me", now, now.Add(time.Minute))
-		var leased *provision.LeasedError
+		err = provision.Lock(t.Context(), w.store, "o", "me", now, now.Add(time.Minute))
+		var leased *provision.LockedError
 		assert.Equal(t, !free, errors.As(err, &leased), id)
 	}
 }

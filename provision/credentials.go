@@ -22,16 +22,15 @@ const maxSecrets = 2
 const defaultLifetime = 365 * 24 * time.Hour
 
 // AddCredential adds a credential to a client application that was applied. A
-// secret is minted, probed ([Config.Probe]), handed over with req.Deliver and
-// then recorded. If anything fails before that, what was minted is removed,
-// at once or, after a crash, by the next call or Apply, so that one that nobody
-// took does not stay. A call with the OperationID of one that was finished
-// returns the same credential, without its value.
+// secret is created, tried with [Config.Probe], and delivered with req.Deliver in
+// the transaction that records it. If anything fails before that, the secret is
+// removed: at once or, after a crash, by the next call or Apply. A second call
+// with the same OperationID returns the same credential without its value.
 //
-// At most two secrets of ours stand at once; a third is refused with a
-// [*appaccess.ConflictError]. Credentials that others made are neither counted
-// nor touched.
-func (e *Engine) AddCredential(ctx context.Context, applicationID string, req appaccess.CredentialRequest) (appaccess.Credential, error) {
+// An application has at most two secrets of ours; a third is refused with a
+// [*appaccess.ConflictError]. Credentials that others made are not counted and not
+// changed.
+func (e *Reconciler) AddCredential(ctx context.Context, applicationID string, req appaccess.CredentialRequest) (appaccess.Credential, error) {
 	draft, err := e.draft(applicationID, req)
 	if err != nil {
 		return appaccess.Credential{}, err
@@ -44,16 +43,24 @@ func (e *Engine) AddCredential(ctx context.Context, applicationID string, req ap
 	return made, err
 }
 
-// RemoveCredential removes a credential of ours. One that is gone is no error;
-// one that we did not make is refused with [ErrNotOurs].
-func (e *Engine) RemoveCredential(ctx context.Context, applicationID string, c appaccess.Credential) error {
+// RemoveCredential removes a credential that we made. It succeeds if the
+// credential does not exist; a credential of others is refused with [ErrNotOurs].
+func (e *Reconciler) RemoveCredential(ctx context.Context, applicationID string, c appaccess.Credential, record func(w appaccess.Writer, unconfirmed int) error) error {
 	return e.withClient(ctx, applicationID, func(r *run, o *object) error {
-		return r.removeCredential(ctx, o, c)
+		if err := r.removeCredential(ctx, o, c); err != nil {
+			return err
+		}
+		return r.saveAndUnlock(ctx, o, o.wrote, func(w appaccess.Writer) error {
+			if record == nil {
+				return nil
+			}
+			return record(w, o.unconfirmed())
+		})
 	})
 }
 
-// withClient works on one client application under its lease.
-func (e *Engine) withClient(ctx context.Context, id string, f func(*run, *object) error) error {
+// withClient calls f for one client application while its lock is held.
+func (e *Reconciler) withClient(ctx context.Context, id string, f func(*run, *object) error) error {
 	if id == "" {
 		return &appaccess.InvalidError{Field: "applicationId", Rule: "must not be empty"}
 	}
@@ -62,10 +69,7 @@ func (e *Engine) withClient(ctx context.Context, id string, f func(*run, *object
 	if err := r.acquire(ctx, o); err != nil {
 		return err
 	}
-	defer r.release(ctx, o)
-	if err := r.load(ctx, []*object{o}); err != nil {
-		return err
-	}
+	defer r.unlock(ctx, o)
 	if o.entry.ObjectID == "" || !o.entry.Removed.IsZero() {
 		return fmt.Errorf("%s has no application in Entra yet: apply it first: %w", o.name, appaccess.ErrNotFound)
 	}
@@ -75,8 +79,8 @@ func (e *Engine) withClient(ctx context.Context, id string, f func(*run, *object
 	return f(r, o)
 }
 
-// readCredentials reads the application until it shows the credentials that we
-// know of, as long as a replica may lag behind.
+// readCredentials reads the application. While a replica may lag, it reads again
+// until the application shows the recorded credentials.
 func (r *run) readCredentials(ctx context.Context, o *object) error {
 	var b backoff
 	waited := time.Duration(0)
@@ -88,16 +92,16 @@ func (r *run) readCredentials(ctx context.Context, o *object) error {
 		}
 		o.app = &apps[0]
 		if errs[0] == nil {
-			o.hideRemoved()
+			r.hideRemoved(o)
 			r.readFederated(ctx, []*object{o})
 		}
-		lagging := o.readAt.Before(o.fresh) && !r.outwaited(waited, try)
+		lagging := o.readAt.Before(o.lagsUntil) && !r.waitedEnough(waited, try)
 		switch {
 		case o.err != nil:
 			return o.err
-		case errs[0] == nil && (!lagging || len(o.lostCredentials()) == 0):
+		case errs[0] == nil && (!lagging || len(o.missingCredentials()) == 0):
 			return nil
-		case errs[0] != nil && !lagging && try >= confirmations:
+		case errs[0] != nil && !lagging && try >= missingReads:
 			return o.problem(Permanent, string(opRead), fmt.Errorf("the application is not in Entra; apply brings it back: %w", errs[0]))
 		}
 		wait, _ := b.next(r.e, isLag, nil)
@@ -110,14 +114,14 @@ func (r *run) readCredentials(ctx context.Context, o *object) error {
 }
 
 func (r *run) addCredential(ctx context.Context, o *object, req appaccess.CredentialRequest, d draft) (appaccess.Credential, error) {
-	if err := r.sweep(ctx, o); err != nil {
+	if err := r.removePending(ctx, o); err != nil {
 		return appaccess.Credential{}, err
 	}
 	for i, c := range o.entry.Credentials {
 		if c.OperationID != req.OperationID {
 			continue
 		}
-		if o.stands(c.Credential) {
+		if o.hasCredential(c.Credential) {
 			return c.Credential, nil
 		}
 		o.entry.Credentials = slices.Delete(slices.Clone(o.entry.Credentials), i, i+1)
@@ -135,9 +139,9 @@ func (r *run) addCredential(ctx context.Context, o *object, req appaccess.Creden
 	return r.addFederated(ctx, o, req, d)
 }
 
-// makeRoom removes our secrets that have expired and refuses a third one.
+// makeRoom removes our expired secrets. If two remain, it returns a ConflictError.
 func (r *run) makeRoom(ctx context.Context, o *object) error {
-	var standing []string
+	var present []string
 	for _, c := range o.entry.Credentials {
 		switch {
 		case c.Kind != appaccess.SecretCredential:
@@ -145,87 +149,117 @@ func (r *run) makeRoom(ctx context.Context, o *object) error {
 			if err := r.removeCredential(ctx, o, c.Credential); err != nil {
 				return err
 			}
-		case o.stands(c.Credential):
-			standing = append(standing, c.KeyID)
+		case o.hasCredential(c.Credential):
+			present = append(present, c.KeyID)
 		}
 	}
-	if len(standing) >= maxSecrets {
+	if len(present) >= maxSecrets {
 		return &appaccess.ConflictError{
-			Field: "credentials", Objects: standing,
-			Reason: fmt.Sprintf("%s has %d secrets already: remove one, or wait until its overlap has ended", o.name, len(standing)),
+			Field: "credentials", Objects: present,
+			Reason: fmt.Sprintf("%s has %d secrets already: remove one, or wait until its overlap has ended", o.name, len(present)),
 		}
 	}
 	return nil
 }
 
-// attempt records, before a credential is sent, the label by which it will be
-// known again.
-func (r *run) attempt(ctx context.Context, o *object, req appaccess.CredentialRequest) (Attempt, error) {
-	a := Attempt{
-		Label:       labelPrefix + strings.ReplaceAll(uuid.NewString(), "-", "")[:20],
+// beginCredential records a pending credential before the request is sent, with
+// the operation tag that identifies the credential in Entra.
+func (r *run) beginCredential(ctx context.Context, o *object, req appaccess.CredentialRequest) (pendingCredential, error) {
+	a := pendingCredential{
+		Tag:         operationTagPrefix + strings.ReplaceAll(uuid.NewString(), "-", "")[:20],
 		OperationID: req.OperationID, Kind: req.Kind, At: r.e.cfg.Now(),
 	}
-	o.entry.Attempts = append(slices.Clone(o.entry.Attempts), a)
+	o.entry.PendingCredentials = append(slices.Clone(o.entry.PendingCredentials), a)
 	return a, r.save(ctx, o)
 }
 
-const labelPrefix = "entragate-"
+const operationTagPrefix = "entragate-"
 
-// labelled is a credential's display name in Entra: the name that people gave,
-// and the label. Entra shortens what is longer than 90 characters.
-func labelled(name, label string) string {
+// withTag returns the display name of a credential in Entra: the name from the
+// request and the operation tag. Entra cuts names after 90 characters.
+func withTag(name, tag string) string {
 	if name == "" {
-		return label
+		return tag
 	}
-	return clip(name, 90-1-len(label)) + " " + label
+	return clip(name, 90-1-len(tag)) + " " + tag
 }
 
-// labelForm is a label at the end of a name, as only we give it.
-var labelForm = regexp.MustCompile(`(^| )` + labelPrefix + `[0-9a-f]{20}$`)
+// operationTag matches an operation tag at the end of a display name.
+var operationTag = regexp.MustCompile(`(^| )` + operationTagPrefix + `[0-9a-f]{20}$`)
 
-func hasLabel(displayName, label string) bool { return strings.HasSuffix(displayName, label) }
+func hasTag(displayName, tag string) bool { return strings.HasSuffix(displayName, tag) }
 
-// acknowledge records that the taker has the credential.
-func (r *run) acknowledge(ctx context.Context, o *object, a Attempt, c appaccess.Credential) error {
-	o.forget(a.Label)
-	o.entry.Credentials = append(slices.Clone(o.entry.Credentials), ManagedCredential{OperationID: a.OperationID, Credential: c})
-	return r.save(ctx, o)
-}
-
-func (o *object) forget(label string) {
-	o.entry.Attempts = slices.DeleteFunc(slices.Clone(o.entry.Attempts), func(a Attempt) bool { return a.Label == label })
+func (o *object) forgetPending(tag string) {
+	o.entry.PendingCredentials = slices.DeleteFunc(slices.Clone(o.entry.PendingCredentials), func(a pendingCredential) bool { return a.Tag == tag })
 }
 
 func (o *object) forgetCredential(keyID string) {
-	o.entry.Credentials = slices.DeleteFunc(slices.Clone(o.entry.Credentials), func(c ManagedCredential) bool { return c.KeyID == keyID })
+	o.entry.Credentials = slices.DeleteFunc(slices.Clone(o.entry.Credentials), func(c managedCredential) bool { return c.KeyID == keyID })
 }
 
-// addSecret mints, probes, hands over and records.
+// addSecret creates a secret, tries it and delivers it.
 func (r *run) addSecret(ctx context.Context, o *object, req appaccess.CredentialRequest, c appaccess.Credential) (appaccess.Credential, error) {
-	a, p, err := r.mint(ctx, o, req, c)
+	a, p, err := r.createSecret(ctx, o, req, c)
 	if err != nil {
 		return appaccess.Credential{}, err
 	}
 	c.ID, c.KeyID, c.Hint = p.KeyID, p.KeyID, p.Hint
 	c.Start, c.End, c.Created = p.Start, p.End, r.e.cfg.Now()
-	err = r.probe(ctx, o, p.SecretText)
-	if err == nil {
-		if err = req.Deliver(ctx, c, p.SecretText); err != nil {
-			err = o.problem(Permanent, "hand the secret over", err)
-		}
-	}
-	if err != nil {
+	if err = r.probe(ctx, o, p.SecretText); err != nil {
 		return appaccess.Credential{}, errors.Join(err, r.discard(ctx, o, a))
 	}
-	return c, r.acknowledge(ctx, o, a, c)
+	return r.deliver(ctx, o, a, c, req, p.SecretText)
 }
 
-// mint adds a secret, once. After an unknown outcome it looks for what may have
-// been added, removes it and starts anew under another label.
-func (r *run) mint(ctx context.Context, o *object, req appaccess.CredentialRequest, c appaccess.Credential) (Attempt, Password, error) {
+// deliver records a credential as delivered, calls req.Deliver in the same
+// transaction, and unlocks. If the outcome of the transaction is unknown, it reads
+// whether the credential is recorded. A credential that was not delivered is
+// removed.
+func (r *run) deliver(ctx context.Context, o *object, a pendingCredential, c appaccess.Credential, req appaccess.CredentialRequest, value Secret) (appaccess.Credential, error) {
+	before := o.entry
+	var refused error
+	o.forgetPending(a.Tag)
+	o.entry.Credentials = append(slices.Clone(o.entry.Credentials), managedCredential{OperationID: a.OperationID, Credential: c})
+	r.confirm(o)
+	err := r.saveAndUnlock(ctx, o, true, func(w appaccess.Writer) error {
+		if req.Deliver != nil {
+			refused = req.Deliver(ctx, w, c, value)
+		}
+		return refused
+	})
+	if err == nil {
+		return c, nil
+	}
+	o.entry = before
+	if refused != nil {
+		err = o.problem(Permanent, "deliver the credential", refused)
+		return appaccess.Credential{}, errors.Join(err, r.discard(ctx, o, a))
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if lerr := r.loadAll(after, []*object{o}); lerr != nil {
+		return appaccess.Credential{}, errors.Join(errUnclear, err, lerr)
+	}
+	if slices.ContainsFunc(o.entry.Credentials, func(m managedCredential) bool { return m.KeyID == c.KeyID }) {
+		return c, nil
+	}
+	return appaccess.Credential{}, errors.Join(err, r.discard(ctx, o, a))
+}
+
+// errUnclear: the store cannot be read, so it is unknown whether the credential
+// was delivered. If it was not, the next call removes it.
+var errUnclear = errors.New("it is not known whether the credential was delivered")
+
+func (a pendingCredential) revocation() revocation {
+	return revocation{Kind: a.Kind, KeyID: a.KeyID, Tag: a.Tag}
+}
+
+// createSecret adds one secret. After an unknown outcome it removes what the
+// request may have added, and tries again with another operation tag.
+func (r *run) createSecret(ctx context.Context, o *object, req appaccess.CredentialRequest, c appaccess.Credential) (pendingCredential, Password, error) {
 	var b backoff
 	for {
-		a, err := r.attempt(ctx, o, req)
+		a, err := r.beginCredential(ctx, o, req)
 		if err != nil {
 			return a, Password{}, err
 		}
@@ -233,26 +267,26 @@ func (r *run) mint(ctx context.Context, o *object, req appaccess.CredentialReque
 		now := r.e.cfg.Now()
 		err = r.write(ctx, o, r.e.dir, opAddSecret, func(ctx context.Context) (err error) {
 			p, err = r.e.dir.AddPassword(ctx, o.entry.ObjectID, PasswordRequest{
-				DisplayName: labelled(c.Name, a.Label), Start: now, End: now.Add(lifetime(req)),
+				DisplayName: withTag(c.Name, a.Tag), End: now.Add(lifetime(req)),
 			})
 			return err
 		})
 		if err == nil {
 			r.wrote(o)
-			o.app.Passwords = append(slices.Clone(o.app.Passwords), Password{KeyID: p.KeyID, DisplayName: labelled(c.Name, a.Label), Start: p.Start, End: p.End})
-			o.setKeyID(a.Label, p.KeyID)
+			o.app.Passwords = append(slices.Clone(o.app.Passwords), Password{KeyID: p.KeyID, DisplayName: withTag(c.Name, a.Tag), Start: p.Start, End: p.End})
+			o.setKeyID(a.Tag, p.KeyID) // saved with the next record; the tag is recorded already
 			a.KeyID = p.KeyID
-			return a, p, r.save(ctx, o)
+			return a, p, nil
 		}
 		if kindOf(err) != Unknown {
-			o.forget(a.Label) // it was refused: nothing stands
+			o.forgetPending(a.Tag) // Graph refused it: nothing was added
 			return a, Password{}, errors.Join(err, r.save(ctx, o))
 		}
 		wait, more := b.next(r.e, isUnknown, errors.Unwrap(err))
-		if !more || ctx.Err() != nil || errors.Is(err, ErrLeaseLost) {
+		if !more || ctx.Err() != nil || errors.Is(err, ErrLockLost) {
 			return a, Password{}, err
 		}
-		if err := r.lookFor(ctx, o, a, wait); err != nil {
+		if err := r.removeIfShown(ctx, o, a, wait); err != nil {
 			return a, Password{}, err
 		}
 	}
@@ -265,21 +299,21 @@ func lifetime(req appaccess.CredentialRequest) time.Duration {
 	return req.Lifetime
 }
 
-func (o *object) setKeyID(label, keyID string) {
-	o.entry.Attempts = slices.Clone(o.entry.Attempts)
-	for i := range o.entry.Attempts {
-		if o.entry.Attempts[i].Label == label {
-			o.entry.Attempts[i].KeyID = keyID
+func (o *object) setKeyID(tag, keyID string) {
+	o.entry.PendingCredentials = slices.Clone(o.entry.PendingCredentials)
+	for i := range o.entry.PendingCredentials {
+		if o.entry.PendingCredentials[i].Tag == tag {
+			o.entry.PendingCredentials[i].KeyID = keyID
 		}
 	}
 }
 
-// lookFor reads a few times whether an attempt of unknown outcome shows, and
-// removes what it left. One that does not show stays recorded: Apply waits for
+// removeIfShown reads a few times whether a pending credential of unknown outcome
+// shows, and removes it. If it does not show, it stays pending and Apply waits for
 // it as long as replicas may lag.
-func (r *run) lookFor(ctx context.Context, o *object, a Attempt, wait time.Duration) error {
+func (r *run) removeIfShown(ctx context.Context, o *object, a pendingCredential, wait time.Duration) error {
 	r.wrote(o)
-	for range confirmations {
+	for range missingReads {
 		if err := r.pause(ctx, o, wait); err != nil {
 			return o.problem(Unknown, string(opAddSecret), err)
 		}
@@ -287,7 +321,7 @@ func (r *run) lookFor(ctx context.Context, o *object, a Attempt, wait time.Durat
 		if errs[0] == nil {
 			o.app.Passwords = apps[0].Passwords
 			if o.shows(a) {
-				return r.sweep(ctx, o)
+				return r.removePending(ctx, o)
 			}
 		} else if !notFound(errs[0]) {
 			return o.problem(Unknown, string(opRead), errs[0])
@@ -296,7 +330,7 @@ func (r *run) lookFor(ctx context.Context, o *object, a Attempt, wait time.Durat
 	return nil
 }
 
-// probe tries a new secret until it works.
+// probe calls Config.Probe until the new secret works.
 func (r *run) probe(ctx context.Context, o *object, secret Secret) error {
 	if r.e.cfg.Probe == nil || o.entry.Disabled {
 		return nil
@@ -312,62 +346,64 @@ func (r *run) probe(ctx context.Context, o *object, secret Secret) error {
 	return err
 }
 
-// discard removes what an attempt left, also when the caller has gone. If that
-// fails too, the next call or Apply does it: the attempt is recorded.
-func (r *run) discard(ctx context.Context, o *object, a Attempt) error {
+// discard removes a pending credential, even if the caller's context has ended. If
+// that fails, the credential stays pending and the next call or Apply removes it.
+func (r *run) discard(ctx context.Context, o *object, a pendingCredential) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	if s := r.cleanUp(o, a); s != nil {
+	if s := r.pendingRemoval(o, a); s != nil {
 		if err := s.run(ctx); err != nil {
 			r.e.cfg.Logger.Warn("unfinished credential not removed; the next Apply does it", slog.String("object", o.name), slog.Any("error", err))
 			return nil
 		}
 		s.model()
 	}
-	o.forget(a.Label)
+	o.forgetPending(a.Tag)
+	r.revoke(o, a.revocation())
+	r.confirm(o)
 	return r.save(ctx, o)
 }
 
-// sweep removes what earlier attempts left, as far as it shows.
-func (r *run) sweep(ctx context.Context, o *object) error {
-	swept := false
-	for s := r.nextCleanUp(o); s != nil; s = r.nextCleanUp(o) {
+// removePending removes the pending and the revoked credentials that show.
+func (r *run) removePending(ctx context.Context, o *object) error {
+	removed := false
+	for s := r.nextUnwantedCredential(o); s != nil; s = r.nextUnwantedCredential(o) {
 		if err := s.run(ctx); err != nil {
 			return err
 		}
 		s.model()
-		swept = true
+		removed = true
 	}
-	late := slices.DeleteFunc(slices.Clone(o.entry.Attempts), func(a Attempt) bool {
-		return !o.shows(a) && a.At.Add(r.e.cfg.LagBudget).Before(o.readAt)
-	})
-	if swept || len(late) != len(o.entry.Attempts) {
-		o.entry.Attempts = late
+	if removed || len(o.entry.PendingCredentials) > 0 {
+		for _, a := range o.entry.PendingCredentials {
+			r.revoke(o, a.revocation())
+		}
+		o.entry.PendingCredentials = nil
 		return r.save(ctx, o)
 	}
 	return nil
 }
 
-// nextCleanUp removes a credential that nobody acknowledged.
-func (r *run) nextCleanUp(o *object) *step {
-	for _, a := range o.entry.Attempts {
-		if s := r.cleanUp(o, a); s != nil {
+// nextUnwantedCredential removes a pending or a revoked credential that shows.
+func (r *run) nextUnwantedCredential(o *object) *step {
+	for _, a := range o.entry.PendingCredentials {
+		if s := r.pendingRemoval(o, a); s != nil {
 			return s
 		}
 	}
-	return nil
+	return r.nextReappeared(o)
 }
 
-// shows reports whether what an attempt added is to be seen.
-func (o *object) shows(a Attempt) bool {
+// shows reports whether the application shows a pending credential.
+func (o *object) shows(a pendingCredential) bool {
 	return o.app != nil && (o.passwordOf(a) >= 0 || o.keyOf(a) >= 0 || o.federatedOf(a) >= 0)
 }
 
-func (o *object) passwordOf(a Attempt) int {
-	return slices.IndexFunc(o.app.Passwords, func(p Password) bool { return hasLabel(p.DisplayName, a.Label) })
+func (o *object) passwordOf(a pendingCredential) int {
+	return slices.IndexFunc(o.app.Passwords, func(p Password) bool { return hasTag(p.DisplayName, a.Tag) })
 }
 
-func (r *run) cleanUp(o *object, a Attempt) *step {
+func (r *run) pendingRemoval(o *object, a pendingCredential) *step {
 	if i := o.passwordOf(a); i >= 0 {
 		return r.secretRemoval(o, o.app.Passwords[i], "unfinished secret "+quoted(o.app.Passwords[i].DisplayName))
 	}
@@ -384,7 +420,8 @@ func (r *run) secretRemoval(o *object, p Password, detail string) *step {
 	return &step{
 		action: appaccess.ActionRemove, detail: detail, op: opRemoveSecret,
 		run: func(ctx context.Context) error {
-			return r.write(ctx, o, r.e.dir, opRemoveSecret, func(ctx context.Context) error {
+			gone := revocation{Kind: appaccess.SecretCredential, KeyID: p.KeyID, Tag: strings.TrimSpace(operationTag.FindString(p.DisplayName))}
+			return r.remove(ctx, o, r.e.dir, opRemoveSecret, gone, func(ctx context.Context) error {
 				return r.e.dir.RemovePassword(ctx, o.app.ObjectID, p.KeyID)
 			})
 		},
@@ -394,12 +431,12 @@ func (r *run) secretRemoval(o *object, p Password, detail string) *step {
 	}
 }
 
-// removeCredential takes a credential that we recorded, or whose label shows
-// that we made it, out of Entra and then out of the journal.
+// removeCredential removes a credential that is recorded, or whose operation tag
+// shows that we made it, from Entra and from the provisioning state.
 func (r *run) removeCredential(ctx context.Context, o *object, c appaccess.Credential) error {
-	known := slices.ContainsFunc(o.entry.Credentials, func(m ManagedCredential) bool { return m.KeyID == c.KeyID && c.KeyID != "" })
+	known := slices.ContainsFunc(o.entry.Credentials, func(m managedCredential) bool { return m.KeyID == c.KeyID && c.KeyID != "" })
 	if c.Kind == appaccess.FederatedCredential {
-		r.listFederated(ctx, o)
+		r.listFederated(ctx, []*object{o})
 	}
 	s, ours := r.removalOf(o, c)
 	switch {
@@ -412,38 +449,43 @@ func (r *run) removeCredential(ctx context.Context, o *object, c appaccess.Crede
 			return err
 		}
 		s.model()
+	case known && c.Kind == appaccess.SecretCredential: // another replica may still have it
+		if err := r.secretRemoval(o, Password{KeyID: c.KeyID}, "").run(ctx); err != nil {
+			return err
+		}
 	}
-	if s == nil && !known {
-		return nil
+	if s != nil || known {
+		r.revoke(o, revocation{Kind: c.Kind, KeyID: c.KeyID})
+		o.forgetCredential(c.KeyID)
+		r.confirm(o)
 	}
-	o.forgetCredential(c.KeyID)
-	return r.save(ctx, o)
+	return nil
 }
 
 func opRemoving(kind appaccess.CredentialKind) string {
 	return "remove a credential of the kind " + string(kind)
 }
 
-// removalOf is the step that removes a credential, if it stands, and whether
-// its label shows that we made it.
+// removalOf returns the step that removes a credential, nil if it does not show,
+// and whether its operation tag shows that we made it.
 func (r *run) removalOf(o *object, c appaccess.Credential) (*step, bool) {
 	switch c.Kind {
 	case appaccess.SecretCredential:
 		for _, p := range o.app.Passwords {
 			if p.KeyID == c.KeyID {
-				return r.secretRemoval(o, p, "secret "+c.KeyID), labelForm.MatchString(p.DisplayName)
+				return r.secretRemoval(o, p, "secret "+c.KeyID), operationTag.MatchString(p.DisplayName)
 			}
 		}
 	case appaccess.CertificateCredential:
 		for i, k := range o.app.Keys {
 			if k.KeyID == c.KeyID {
-				return r.keyRemoval(o, i, "certificate "+c.KeyID), labelForm.MatchString(k.DisplayName)
+				return r.keyRemoval(o, i, "certificate "+c.KeyID), operationTag.MatchString(k.DisplayName)
 			}
 		}
 	case appaccess.FederatedCredential:
 		for i, f := range o.federated {
 			if f.ID == c.KeyID {
-				return r.federatedRemoval(o, i, "federated credential "+f.Name), labelForm.MatchString(f.Name)
+				return r.federatedRemoval(o, i, "federated credential "+f.Name), operationTag.MatchString(f.Name)
 			}
 		}
 	}

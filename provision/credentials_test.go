@@ -2,14 +2,7 @@ package provision_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -59,7 +53,7 @@ func TestRotation(t *testing.T) {
 	assert.Len(t, h.app("application", "c1").Passwords, 2, "one of ours, one of theirs")
 
 	// Expired ones make room by themselves.
-	h.clock.at.Add(int64(366 * 24 * time.Hour))
+	h.clock.Advance(366 * 24 * time.Hour)
 	for _, op := range []string{"4", "5"} {
 		_, err = e.AddCredential(ctx, "c1", v.request(op))
 		require.NoError(t, err)
@@ -83,36 +77,6 @@ func TestForeignCredentialIsNotRemoved(t *testing.T) {
 	assert.Len(t, h.app("application", "c1").Passwords, len(names))
 }
 
-// TestCredentialsOfALostStore: what an earlier store of ours recorded is known
-// by its label and can be removed, and a lagging replica does not bring it back.
-func TestCredentialsOfALostStore(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(10) {
-		w := newWorld(t, entratest.Config{Seed: seed})
-		w.apply(starter())
-		request := func(op string) appaccess.CredentialRequest {
-			return appaccess.CredentialRequest{OperationID: op, Kind: appaccess.CertificateCredential, Name: "agent", CertificatePEM: certificate(t, w.clock.now())}
-		}
-		old, err := w.engine().AddCredential(t.Context(), "c1", request("old"))
-		require.NoError(t, err)
-		secret, err := w.engine().AddCredential(t.Context(), "c1", newVault().request("old"))
-		require.NoError(t, err)
-		w.store = newStore()
-		w.apply(starter())
-		w.settle()
-		w.tenant.SetLag(entratest.Lag{Min: time.Second, Max: 50 * time.Second})
-
-		require.NoError(t, w.engine().RemoveCredential(t.Context(), "c1", secret))
-		require.NoError(t, w.engine().RemoveCredential(t.Context(), "c1", old))
-		made, err := w.engine().AddCredential(t.Context(), "c1", request("new"))
-		require.NoError(t, err, "seed %d", seed)
-		app := w.app("application", "c1")
-		assert.Empty(t, app.Passwords)
-		require.Len(t, app.Keys, 1, "seed %d", seed)
-		assert.NotEqual(t, old.KeyID, made.KeyID)
-	}
-}
-
 // TestNotDelivered: a secret that could not be handed over is removed, and the
 // taker's error comes back.
 func TestNotDelivered(t *testing.T) {
@@ -120,14 +84,17 @@ func TestNotDelivered(t *testing.T) {
 	h := newHands(t, starter())
 	full := errors.New("the vault is full")
 	req := newVault().request("1")
-	req.Deliver = func(context.Context, appaccess.Credential, appaccess.Secret) error { return full }
+	req.Deliver = func(context.Context, appaccess.Writer, appaccess.Credential, appaccess.Secret) error { return full }
 	_, err := h.engine().AddCredential(t.Context(), "c1", req)
 	assert.ErrorIs(t, err, full)
 	assert.Empty(t, h.app("application", "c1").Passwords)
 
 	// The same when the caller goes away in the middle.
 	ctx, cancel := context.WithCancel(t.Context())
-	req.Deliver = func(context.Context, appaccess.Credential, appaccess.Secret) error { cancel(); return ctx.Err() }
+	req.Deliver = func(context.Context, appaccess.Writer, appaccess.Credential, appaccess.Secret) error {
+		cancel()
+		return ctx.Err()
+	}
 	_, err = h.engine().AddCredential(ctx, "c1", req)
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Empty(t, h.app("application", "c1").Passwords)
@@ -154,7 +121,7 @@ func TestCutOffSecretIsSweptByTheNextCall(t *testing.T) {
 			v := newVault()
 			_, err := h.engine().AddCredential(ctx, "c1", v.request("1"))
 			require.ErrorIs(t, err, appaccess.ErrUnavailable)
-			require.Len(t, h.app("application", "c1").Passwords, 1, "it stands, and nobody has it")
+			require.Len(t, h.app("application", "c1").Passwords, 1, "it exists, and nobody has it")
 			h.tenant.OnRequest(nil)
 			h.settle()
 
@@ -220,7 +187,7 @@ func TestPoliciesThatForbidSecrets(t *testing.T) {
 	assert.NotErrorIs(t, err, appaccess.ErrUnavailable)
 
 	for i, req := range []appaccess.CredentialRequest{
-		{OperationID: "cert", Kind: appaccess.CertificateCredential, Name: "build agent", CertificatePEM: certificate(t, h.clock.now())},
+		{OperationID: "cert", Kind: appaccess.CertificateCredential, Name: "build agent", CertificatePEM: certificate(h.clock.Now())},
 		{OperationID: "fic", Kind: appaccess.FederatedCredential, Name: "github", Issuer: "https://token.actions.githubusercontent.com", Subject: "repo:a/b:ref:refs/heads/main"},
 	} {
 		c, err := e.AddCredential(t.Context(), "c1", req)
@@ -256,7 +223,7 @@ func TestCertificatesStayTogether(t *testing.T) {
 		var last appaccess.Credential
 		for _, op := range []string{"a", "b", "c"} {
 			c, err := e.AddCredential(t.Context(), "c1", appaccess.CredentialRequest{
-				OperationID: op, Kind: appaccess.CertificateCredential, CertificatePEM: certificate(t, w.clock.now()),
+				OperationID: op, Kind: appaccess.CertificateCredential, CertificatePEM: certificate(w.clock.Now()),
 			})
 			require.NoError(t, err, "seed %d", seed)
 			last = c
@@ -265,7 +232,7 @@ func TestCertificatesStayTogether(t *testing.T) {
 		require.NoError(t, e.RemoveCredential(t.Context(), "c1", last))
 		require.Len(t, w.app("application", "c1").Keys, 2, "seed %d", seed)
 		_, err := e.AddCredential(t.Context(), "c1", appaccess.CredentialRequest{
-			OperationID: "d", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(t, w.clock.now()),
+			OperationID: "d", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(w.clock.Now()),
 		})
 		require.NoError(t, err, "seed %d", seed)
 		require.Len(t, w.app("application", "c1").Keys, 3, "seed %d", seed)
@@ -276,17 +243,9 @@ func TestCertificatesStayTogether(t *testing.T) {
 	}
 }
 
-func certificate(t *testing.T, now time.Time) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "client"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(90 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+// certificate is valid around a time.
+func certificate(at time.Time) string {
+	return testkit.CertificatePEM(at.Add(-time.Hour), at.AddDate(0, 0, 90))
 }
 
 // TestBadCredentialRequests: each is refused by the name of its field, and
@@ -295,8 +254,8 @@ func TestBadCredentialRequests(t *testing.T) {
 	t.Parallel()
 	h := newHands(t, starter())
 	v := newVault()
-	pem := certificate(t, h.clock.now())
-	old := certificate(t, h.clock.now().Add(-365*24*time.Hour))
+	pem := certificate(h.clock.Now())
+	old := certificate(h.clock.Now().Add(-365 * 24 * time.Hour))
 	secret := v.request("1")
 	with := func(change func(*appaccess.CredentialRequest)) appaccess.CredentialRequest {
 		r := secret
@@ -353,30 +312,7 @@ func TestSecretsAreNotKept(t *testing.T) {
 	secret := v.secrets[c.KeyID].Reveal()
 	require.NotEmpty(t, secret)
 	assert.NotContains(t, log.String(), secret)
-	for _, kind := range h.store.records {
-		for _, r := range kind {
-			assert.NotContains(t, string(r.Body), secret)
-		}
+	for _, r := range h.store.Records() {
+		assert.NotContains(t, string(r.Body), secret)
 	}
-}
-
-func TestExpiring(t *testing.T) {
-	t.Parallel()
-	h := newHands(t, starter())
-	e, v := h.engine(), newVault()
-	for op, days := range map[string]time.Duration{"soon": 10, "later": 300} {
-		req := v.request(op)
-		req.Name, req.Lifetime = op, days*24*time.Hour
-		_, err := e.AddCredential(t.Context(), "c1", req)
-		require.NoError(t, err)
-	}
-	review, err := e.Review(t.Context(), nil, []string{"c1"})
-	require.NoError(t, err)
-	soon := provision.Expiring(review, h.clock.now().Add(30*24*time.Hour))
-	require.Len(t, soon, 1)
-	assert.Equal(t, "c1", soon[0].ApplicationID)
-	assert.Contains(t, soon[0].Name, "soon")
-	both := provision.Expiring(review, h.clock.now().Add(400*24*time.Hour))
-	require.Len(t, both, 2)
-	assert.True(t, both[0].End.Before(both[1].End))
 }

@@ -21,24 +21,27 @@ import (
 type Directory interface {
 	// Applications reads applications.
 	Applications(ctx context.Context, refs []AppRef) ([]Application, []error)
-	// ServicePrincipals reads service principals by the appId of their application.
-	ServicePrincipals(ctx context.Context, appIDs []string) ([]ServicePrincipal, []error)
+	// TaggedApplications lists the applications that have a tag, all pages.
+	TaggedApplications(ctx context.Context, tag string) ([]Application, error)
+	// ServicePrincipals reads service principals.
+	ServicePrincipals(ctx context.Context, refs []PrincipalRef) ([]ServicePrincipal, []error)
 	// Assignments reads the app roles that clients, given by the object ID of
 	// their service principals, hold on resources (…/appRoleAssignments), all pages.
 	Assignments(ctx context.Context, servicePrincipalIDs []string) ([][]Assignment, []error)
-	// AssignedTo reads the same from the resource's side: who holds app roles
-	// on products, given by the object ID of their service principals
-	// (…/appRoleAssignedTo), all pages.
+	// AssignedTo reads the app roles of products, given by the object ID of their
+	// service principals, that clients hold (…/appRoleAssignedTo), all pages.
 	AssignedTo(ctx context.Context, servicePrincipalIDs []string) ([][]Assignment, []error)
 
-	// UpsertApplication creates the application with this uniqueName, or
-	// changes the one that has it (PATCH with Prefer: create-if-missing).
-	// Idempotent. created reports which; the Application is filled only if it
-	// was created.
-	UpsertApplication(ctx context.Context, uniqueName string, patch ApplicationPatch) (app Application, created bool, err error)
+	// CreateApplication creates an application (POST). If its UniqueName is
+	// taken, the error is an [*APIError] and nothing is changed. NOT idempotent:
+	// after an unknown outcome look for the name.
+	CreateApplication(ctx context.Context, patch ApplicationPatch) (Application, error)
 	// PatchApplication changes an application by its object ID. Idempotent.
 	PatchApplication(ctx context.Context, objectID string, patch ApplicationPatch) error
-	// UpsertServicePrincipal is the same for the service principal of an appId.
+	// UpsertServicePrincipal creates the service principal of an application, or
+	// changes the one that exists (PATCH with Prefer: create-if-missing).
+	// Idempotent. created reports which; the ServicePrincipal is filled only if it
+	// was created.
 	UpsertServicePrincipal(ctx context.Context, appID string, patch ServicePrincipalPatch) (sp ServicePrincipal, created bool, err error)
 
 	// Assign grants an app role (POST …/appRoleAssignedTo on the resource). A
@@ -53,8 +56,9 @@ type Directory interface {
 	// RemovePassword removes one by its key ID.
 	RemovePassword(ctx context.Context, objectID, keyID string) error
 
-	// FederatedCredentials lists those of an application, all pages.
-	FederatedCredentials(ctx context.Context, objectID string) ([]FederatedCredential, error)
+	// FederatedCredentials lists the federated credentials of applications, given by
+	// their object ID, all pages.
+	FederatedCredentials(ctx context.Context, objectIDs []string) ([][]FederatedCredential, []error)
 	// AddFederatedCredential adds one; Name is its natural key.
 	AddFederatedCredential(ctx context.Context, objectID string, f FederatedCredential) (FederatedCredential, error)
 	// RemoveFederatedCredential removes one by its ID.
@@ -72,8 +76,15 @@ type Directory interface {
 	// DeleteServicePrincipal deletes a service principal.
 	DeleteServicePrincipal(ctx context.Context, objectID string) error
 
-	// Identity tells who is calling, from the access token in use and from
-	// what Graph says of the caller.
+	// ApplicationOwners and PrincipalOwners list the object IDs of the owners of an
+	// application and of a service principal, given by its object ID, all pages.
+	ApplicationOwners(ctx context.Context, objectID string) ([]string, error)
+	PrincipalOwners(ctx context.Context, objectID string) ([]string, error)
+	// CreatedObjects counts the existing objects that a service principal created.
+	CreatedObjects(ctx context.Context, servicePrincipalID string) (int, error)
+
+	// Identity returns the caller, from the access token in use and from what Graph
+	// says of the caller.
 	Identity(ctx context.Context) (Identity, error)
 }
 
@@ -94,6 +105,19 @@ func (r AppRef) String() string {
 	return "application(uniqueName=" + r.UniqueName + ")"
 }
 
+// PrincipalRef names a service principal: exactly one field is set.
+type PrincipalRef struct {
+	ObjectID string
+	AppID    string // of its application
+}
+
+func (r PrincipalRef) String() string {
+	if r.ObjectID != "" {
+		return "service principal " + r.ObjectID
+	}
+	return "servicePrincipal(appId=" + r.AppID + ")"
+}
+
 // Application is the part of Graph's application that provisioning reads. Every
 // read selects exactly these properties.
 type Application struct {
@@ -103,6 +127,8 @@ type Application struct {
 	DisplayName        string
 	Description        string
 	SignInAudience     string
+	Created            time.Time
+	Disabled           bool // isDisabled: Entra issues no token for it
 	IdentifierURIs     []string
 	Tags               []string
 	AppRoles           []AppRole
@@ -111,30 +137,26 @@ type Application struct {
 	Keys               []KeyCredential
 	AccessTokenVersion int      // api.requestedAccessTokenVersion; 0 is null, that is version 1
 	AccessTokenClaims  []string // names of optionalClaims.accessToken
-	// Raw optional claims and other collections that a PATCH would replace as a
-	// whole are kept by the implementation behind AccessTokenClaims: a patch
-	// that sets them adds names and keeps what else is there.
 }
 
 // ApplicationPatch changes the properties whose pointer is set. A slice
 // replaces the whole collection, as in Graph.
 type ApplicationPatch struct {
-	// UniqueName gives a name to an application that has none (Graph takes it
-	// once). Only PatchApplication may set it: UpsertApplication has it already.
+	// UniqueName names a new application, or one that has no name yet: Graph takes
+	// it once.
 	UniqueName         *string
 	DisplayName        *string
 	Description        *string
 	SignInAudience     *string
+	Disabled           *bool // isDisabled
 	IdentifierURIs     *[]string
 	Tags               *[]string
 	AppRoles           *[]AppRole
 	RequiredAccess     *[]RequiredAccess
 	Keys               *[]KeyCredential
 	AccessTokenVersion *int
-	// AccessTokenClaims sets the names of optional access-token claims;
-	// IDTokenClaims and SAML2Claims that stand are written back as they were
-	// read only by Graph itself: provisioning sets this on creation and
-	// otherwise only when a name is missing.
+	// AccessTokenClaims sets the names of the optional access-token claims. A claim
+	// that exists keeps its settings; the claims of other tokens stay.
 	AccessTokenClaims *[]string
 }
 
@@ -152,16 +174,22 @@ type AppRole struct {
 // requiredResourceAccess).
 type RequiredAccess struct {
 	ResourceAppID string
-	Roles         []string // app role IDs (type Role)
-	Scopes        []string // delegated permission IDs (type Scope), kept as they are
+	Roles         []string      // app role IDs (type Role)
+	Scopes        []string      // delegated permission IDs (type Scope), kept as they are
+	Others        []OtherAccess // permissions of another type, kept as they are
 }
+
+// OtherAccess is a permission whose type is neither Role nor Scope.
+type OtherAccess struct{ ID, Type string }
 
 // ServicePrincipal is the part of Graph's servicePrincipal that is read.
 type ServicePrincipal struct {
 	ObjectID           string
 	AppID              string
 	DisplayName        string
+	Type               string // servicePrincipalType: Application, ManagedIdentity
 	AccountEnabled     bool
+	Disabled           bool // isDisabled, which comes from its application
 	AssignmentRequired bool // appRoleAssignmentRequired
 	Tags               []string
 	AppRoles           []AppRole
@@ -182,10 +210,11 @@ type Assignment struct {
 	RoleID      string
 }
 
-// PasswordRequest asks for a secret.
+// PasswordRequest asks for a secret. It is valid from the time at which Entra
+// adds it.
 type PasswordRequest struct {
 	DisplayName string
-	Start, End  time.Time
+	End         time.Time // zero: two years from now, as Entra decides
 }
 
 // Password is the metadata of a secret; SecretText is set only in the answer to
@@ -198,9 +227,8 @@ type Password struct {
 	SecretText  Secret
 }
 
-// KeyCredential is a certificate. Key (DER) is needed when one is added; Graph
-// does not return it in ordinary reads, and keeps the key of an entry that is
-// sent back with its KeyID and without Key.
+// KeyCredential is a certificate. Key (DER) is needed when one is added. An entry
+// that was read is sent back as Raw says, whatever the other fields hold.
 type KeyCredential struct {
 	KeyID       string
 	DisplayName string
@@ -209,6 +237,7 @@ type KeyCredential struct {
 	Key         []byte
 	Thumbprint  string // customKeyIdentifier as Graph returns it
 	Start, End  time.Time
+	Raw         string // the entry as Graph wrote it; empty for a new one
 }
 
 // FederatedCredential trusts assertions of another issuer.
@@ -229,6 +258,11 @@ type Identity struct {
 	Name       string
 	Roles      []string // directory role names that are known: "Application Administrator"
 	GraphRoles []string // app roles in the access token: "Application.ReadWrite.OwnedBy"
+	// Pending are the directory roles and app roles of Graph that the identity holds
+	// and that its access token does not carry, because the token is older. Entra
+	// goes by the token.
+	Pending  []string
+	TokenEnd time.Time // when the access token expires; zero: not known
 }
 
 // APIError is an answer of Graph that is not a success. It never holds a

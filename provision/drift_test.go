@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/memstore"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -34,7 +35,7 @@ func (h *hands) application(kind, id string) provision.Application {
 	return apps[0]
 }
 
-func newHands(t *testing.T, want appaccess.Wanted) *hands {
+func newHands(t *testing.T, want memstore.Desired) *hands {
 	t.Helper()
 	w := newWorld(t, entratest.Config{})
 	admin, err := w.tenant.AddCaller("somebody else", entratest.ApplicationAdministrator)
@@ -46,14 +47,14 @@ func newHands(t *testing.T, want appaccess.Wanted) *hands {
 
 func ref[T any](v T) *T { return &v }
 
-// TestDriftIsFoundAndMended has somebody change what is ours, and looks that
-// Drift tells of it, that Apply undoes it and that what is theirs stays.
-func TestDriftIsFoundAndMended(t *testing.T) {
+// TestDriftIsFoundAndRepaired has somebody change what is ours, and looks that
+// Drift reports it, that Apply undoes it, and that objects of others stay.
+func TestDriftIsFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	want := appaccess.Wanted{
+	want := memstore.Desired{
 		Products:     products("gold", "starter"),
-		Applications: []appaccess.WantedApplication{wantClient("c1", "starter", "gold"), wantClient("c2", "starter")},
+		Applications: []appaccess.DesiredApplication{wantClient("c1", "starter", "gold"), wantClient("c2", "starter")},
 	}
 	for name, change := range map[string]struct {
 		do   func(h *hands)
@@ -127,7 +128,7 @@ func TestDriftIsFoundAndMended(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHands(t, want)
-			intact := h.tenant.State().String()
+			intact := stateOf(h.tenant)
 			change.do(h)
 			h.settle()
 
@@ -141,7 +142,7 @@ func TestDriftIsFoundAndMended(t *testing.T) {
 			assert.Equal(t, change.told, told, drift.String())
 
 			h.apply(want)
-			assert.Equal(t, intact, h.tenant.State().String())
+			assert.Equal(t, intact, stateOf(h.tenant))
 			h.settle()
 			assert.Zero(t, h.writes(func() { h.apply(want) }))
 			drift, err = h.engine().Drift(ctx, want)
@@ -187,8 +188,8 @@ func TestWhatIsNotOursStays(t *testing.T) {
 	assert.Zero(t, h.writes(func() { h.apply(want) }), "theirs is no drift")
 
 	// Everything of ours changes: the role, the products and the names.
-	want.Products[0].Role, want.Products[0].Description = "Product.Starter.Read", "changed"
-	want.Applications[0].Products, want.Applications[0].OwnerID = nil, "new-owner"
+	want.Products[0].Roles, want.Products[0].Description = allRole("Product.Starter.Read"), "changed"
+	want.Applications[0].Grants, want.Applications[0].OwnerID = nil, "new-owner"
 	h.apply(want)
 	p, c := h.app("product", "starter"), h.app("application", "c1")
 	assert.Equal(t, []string{"Product.Starter.Read", "Theirs"}, sorted(p.Roles))
@@ -233,7 +234,7 @@ func TestOneMissedReadIsNoDrift(t *testing.T) {
 	}
 }
 
-func TestLostSecretIsTold(t *testing.T) {
+func TestAMissingSecretIsReported(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	h := newHands(t, starter())
@@ -248,14 +249,65 @@ func TestLostSecretIsTold(t *testing.T) {
 	require.Len(t, drift.Steps, 1)
 	assert.Equal(t, appaccess.ActionRenew, drift.Steps[0].Action)
 	assert.Contains(t, drift.Steps[0].Detail, c.KeyID)
-	lost := h.apply(starter()).Lost
+	lost := h.apply(starter()).MissingInEntra
 	require.Len(t, lost["c1"], 1)
 	assert.Equal(t, c.KeyID, lost["c1"][0].KeyID)
 
 	again, err := e.AddCredential(ctx, "c1", v.request("one"))
 	require.NoError(t, err)
 	assert.NotEqual(t, c.KeyID, again.KeyID, "the same request makes a new one")
-	assert.Empty(t, h.apply(starter()).Lost)
+	assert.Empty(t, h.apply(starter()).MissingInEntra)
+}
+
+// changedTrust shows federated credentials with another subject than they were
+// added with.
+type changedTrust struct{ provision.Directory }
+
+func (d changedTrust) FederatedCredentials(ctx context.Context, ids []string) ([][]provision.FederatedCredential, []error) {
+	lists, errs := d.Directory.FederatedCredentials(ctx, ids)
+	for _, list := range lists {
+		for i := range list {
+			list[i].Subject = "repo:attacker/repo"
+		}
+	}
+	return lists, errs
+}
+
+func TestFederatedCredentialsAndCertificatesAreWatched(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newHands(t, starter())
+	e := h.engine()
+	federated, err := e.AddCredential(ctx, "c1", appaccess.CredentialRequest{
+		OperationID: "one", Kind: appaccess.FederatedCredential, Name: "github", Issuer: "https://ci.example", Subject: "repo:o/r",
+	})
+	require.NoError(t, err)
+	signer, err := e.AddCredential(ctx, "c1", appaccess.CredentialRequest{OperationID: "two", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(h.clock.Now())})
+	require.NoError(t, err)
+	h.settle()
+	drift, err := e.Drift(ctx, starter())
+	require.NoError(t, err)
+	assert.Empty(t, drift.Steps)
+
+	changed := h.config()
+	changed.Directory = changedTrust{h.dir}
+	drift, err = h.engineOf(changed).Drift(ctx, starter())
+	require.NoError(t, err)
+	require.Len(t, drift.Steps, 1)
+	assert.Contains(t, drift.Steps[0].Detail, `federated credential "github"`)
+	assert.Contains(t, drift.Steps[0].Detail, "somebody changed")
+
+	app := h.applied.Applications["c1"].ObjectID
+	h.must(h.RemoveFederatedCredential(ctx, app, federated.KeyID))
+	h.must(h.PatchApplication(ctx, app, provision.ApplicationPatch{Keys: &[]provision.KeyCredential{}}))
+	h.settle()
+	lost := h.apply(starter()).MissingInEntra["c1"]
+	require.Len(t, lost, 2)
+	assert.ElementsMatch(t, []string{federated.KeyID, signer.KeyID}, []string{lost[0].KeyID, lost[1].KeyID})
+	for _, c := range lost {
+		require.NoError(t, e.RemoveCredential(ctx, "c1", c))
+	}
+	assert.Empty(t, h.apply(starter()).MissingInEntra)
 }
 
 // TestSuspension: a suspended client gets no token; one that somebody else
@@ -294,22 +346,56 @@ func TestSuspension(t *testing.T) {
 	assert.False(t, h.app("application", "c1").Enabled, "still disabled by somebody else")
 }
 
+// A store is restored from a backup that does not know a suspension. Nothing shows
+// who disabled the service principal, so it stays disabled, and Drift reports it
+// with its remedy, also if the store knows nothing of the client.
+func TestSuspensionAfterTheBackup(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{true, false} {
+		want := starter()
+		w := newWorld(t, entratest.Config{})
+		backup := w.store
+		if !known {
+			w.apply(memstore.Desired{Products: want.Products})
+			backup = w.store.Clone()
+		}
+		w.apply(want)
+		w.settle()
+		if known {
+			backup = w.store.Clone()
+		}
+		want.Applications[0].Disabled = true
+		w.apply(want)
+		w.settle()
+		w.store = backup
+		want.Applications[0].Disabled = false
+		w.apply(want)
+		w.settle()
+		assert.False(t, w.app("application", "c1").Enabled)
+		plan, err := w.engine().Drift(t.Context(), want)
+		require.NoError(t, err)
+		require.Len(t, plan.Steps, 1)
+		assert.Equal(t, appaccess.ActionEnable, plan.Steps[0].Action)
+		assert.Contains(t, plan.Steps[0].Detail, "enable it under Enterprise applications")
+	}
+}
+
 // TestQuickChangesOfMind applies opposite wants one after the other while the
 // replicas lag behind: the last one holds.
 func TestQuickChangesOfMind(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		w := newWorld(t, entratest.Config{Seed: seed, Lag: entratest.Lag{Min: time.Second, Max: 50 * time.Second}})
-		with := appaccess.Wanted{Products: products("gold", "starter"), Applications: []appaccess.WantedApplication{wantClient("c1", "starter", "gold")}}
-		without := appaccess.Wanted{Products: products("gold", "starter"), Applications: []appaccess.WantedApplication{wantClient("c1", "gold")}}
+		with := memstore.Desired{Products: products("gold", "starter"), Applications: []appaccess.DesiredApplication{wantClient("c1", "starter", "gold")}}
+		without := memstore.Desired{Products: products("gold", "starter"), Applications: []appaccess.DesiredApplication{wantClient("c1", "gold")}}
 		without.Applications[0].Disabled = true
 		without.Applications[0].Description = "changed"
-		gone := appaccess.Wanted{Applications: []appaccess.WantedApplication{{ID: "c1", Absent: true}}}
+		gone := memstore.Desired{Applications: []appaccess.DesiredApplication{{ID: "c1", Deleted: true}}}
 		end := map[string]string{}
-		for i, want := range []appaccess.Wanted{with, without, with, gone, with, without, gone, without, with} {
+		for i, want := range []memstore.Desired{with, without, with, gone, with, without, gone, without, with} {
 			w.apply(want)
-			state, key := w.tenant.State().String(), ""
-			for k, v := range map[string]appaccess.Wanted{"with": with, "without": without, "gone": gone} {
+			state, key := stateOf(w.tenant), ""
+			for k, v := range map[string]memstore.Desired{"with": with, "without": without, "gone": gone} {
 				if assert.ObjectsAreEqual(v, want) {
 					key = k
 				}
@@ -350,7 +436,7 @@ func TestRemovalWithdrawsCredentials(t *testing.T) {
 				require.NoError(t, err)
 				for _, req := range []appaccess.CredentialRequest{
 					v.request("another"),
-					{OperationID: "cert", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(t, w.clock.now())},
+					{OperationID: "cert", Kind: appaccess.CertificateCredential, CertificatePEM: certificate(w.clock.Now())},
 					{OperationID: "fic", Kind: appaccess.FederatedCredential, Issuer: "https://issuer.example", Subject: "s"},
 				} {
 					_, err := e.AddCredential(ctx, "c1", req)
@@ -359,7 +445,7 @@ func TestRemovalWithdrawsCredentials(t *testing.T) {
 				want.Applications[0].Disabled = true
 				w.apply(want)
 
-				gone := appaccess.Wanted{Applications: []appaccess.WantedApplication{{ID: "c1", Absent: true}}}
+				gone := memstore.Desired{Applications: []appaccess.DesiredApplication{{ID: "c1", Deleted: true}}}
 				w.apply(gone)
 				w.settle()
 				assert.Zero(t, w.writes(func() { w.apply(gone) }))
@@ -373,7 +459,7 @@ func TestRemovalWithdrawsCredentials(t *testing.T) {
 				again := w.apply(want)
 				w.settle()
 				assert.Equal(t, appID, again.Applications["c1"].AppID)
-				assert.Empty(t, again.Lost)
+				assert.Empty(t, again.MissingInEntra)
 				app := w.app("application", "c1")
 				assert.Len(t, app.Passwords, 1, "theirs")
 				assert.Empty(t, append(app.Keys, app.Federated...))
@@ -387,16 +473,16 @@ func TestRemovalWithdrawsCredentials(t *testing.T) {
 	}
 }
 
-// TestRemovedAndWantedAgain restores the same application: its client ID and
+// TestRemovedAndDesiredAgain restores the same application: its client ID and
 // name stay, and no second one is made.
-func TestRemovedAndWantedAgain(t *testing.T) {
+func TestRemovedAndDesiredAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, entratest.Config{})
 	first := w.apply(starter())
-	before := w.tenant.State().String()
-	gone := appaccess.Wanted{
-		Products:     []appaccess.WantedProduct{{ID: "starter", Absent: true}},
-		Applications: []appaccess.WantedApplication{{ID: "c1", Absent: true}},
+	before := stateOf(w.tenant)
+	gone := memstore.Desired{
+		Products:     []appaccess.DesiredProduct{{ID: "starter", Deleted: true}},
+		Applications: []appaccess.DesiredApplication{{ID: "c1", Deleted: true}},
 	}
 	w.apply(gone)
 	assert.Nil(t, w.app("product", "starter"))
@@ -407,12 +493,50 @@ func TestRemovedAndWantedAgain(t *testing.T) {
 
 	again := w.apply(starter())
 	assert.Equal(t, first, again)
-	assert.Equal(t, before, w.tenant.State().String())
+	assert.Equal(t, before, stateOf(w.tenant))
 
-	// Without the journal the deleted application still holds the name.
+	// Without the provisioning state the proof shows that the deleted application
+	// is ours.
 	w.apply(gone)
 	w.settle()
-	w.store = newStore()
+	for _, rec := range w.store.Records() {
+		if rec.Kind == appaccess.KindProvisioning {
+			w.forget(rec.Kind, rec.ID)
+		}
+	}
 	assert.Equal(t, first.Products["starter"].AppID, w.apply(starter()).Products["starter"].AppID)
-	assert.Equal(t, before, w.tenant.State().String())
+	assert.Equal(t, before, stateOf(w.tenant))
+}
+
+// TestStateOfPurgedObjects keeps what is recorded of a removed object while Entra
+// can restore it, and no longer.
+func TestStateOfPurgedObjects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, entratest.Config{})
+	w.apply(starter())
+	gone := memstore.Desired{
+		Products:     []appaccess.DesiredProduct{{ID: "starter", Deleted: true}},
+		Applications: []appaccess.DesiredApplication{{ID: "c1", Deleted: true}},
+	}
+	w.apply(gone)
+	entries := func() (n int) {
+		_, err := w.engine().Unfinished(t.Context())
+		require.NoError(t, err)
+		for _, rec := range w.store.Records() {
+			if rec.Kind == appaccess.KindProvisioning {
+				n++
+			}
+		}
+		return n
+	}
+	for range 10 { // until the deletions are confirmed
+		require.NoError(t, w.clock.Sleep(t.Context(), 10*time.Minute))
+		w.apply(gone)
+	}
+	before := entries()
+	require.NotZero(t, before)
+	require.NoError(t, w.clock.Sleep(t.Context(), 29*24*time.Hour))
+	assert.Equal(t, before, entries(), "Entra can restore them")
+	require.NoError(t, w.clock.Sleep(t.Context(), 3*24*time.Hour))
+	assert.Zero(t, entries(), "Entra has purged them")
 }

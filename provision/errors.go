@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/entragate/entragate/appaccess"
 )
 
-// Kind tells the errors of Graph apart by what can be done about them.
+// Kind groups the errors of Graph by what can be done about them.
 type Kind string
 
-// The four kinds.
+// The kinds.
 const (
 	// Lag: Entra's replicas do not show yet what was written a moment ago.
 	// It was waited for as long as [Config.LagBudget] allows.
@@ -25,10 +26,13 @@ const (
 	// Permanent: the same call will fail again until somebody changes
 	// something. Advice says what, where that is known.
 	Permanent Kind = "permanent"
+	// Quota: the identity that provisions, or the tenant, has as many objects as
+	// Entra allows. No further object is created in the same round.
+	Quota Kind = "quota exceeded"
 )
 
 // Error is a step that could not be done. Test for it with [errors.As]. All
-// kinds but Permanent are also [appaccess.ErrUnavailable] for [errors.Is].
+// kinds but Permanent and Quota are also [appaccess.ErrUnavailable] for [errors.Is].
 type Error struct {
 	Kind   Kind
 	Op     string // what was tried, in words: "create the application"
@@ -53,13 +57,13 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Is makes an error that may pass match [appaccess.ErrUnavailable].
 func (e *Error) Is(target error) bool {
-	return target == appaccess.ErrUnavailable && e.Kind != Permanent
+	return target == appaccess.ErrUnavailable && e.Kind != Permanent && e.Kind != Quota
 }
 
-// Errors of the engine itself, found in [Error.Err].
+// Errors of the Reconciler itself, found in [Error.Err].
 var (
-	// ErrLeaseLost: another replica took the object over. It will finish it.
-	ErrLeaseLost = errors.New("another replica works on this object")
+	// ErrLockLost: another replica took the object over. It will finish it.
+	ErrLockLost = errors.New("another replica works on this object")
 	// ErrNotOurs: an application holds the name that we need, or was to be
 	// touched, and nothing proves that it is ours. Adopt it by its client ID if
 	// it is to be managed.
@@ -69,47 +73,77 @@ var (
 	ErrNameHeld = errors.New("the name is held by a deleted application")
 )
 
-// JournalError says that the journal is out of reach. Work stops at once: no
+// deletedItemsKept is how long Entra keeps a deleted application and reserves its
+// unique name.
+const deletedItemsKept = 30 * 24 * time.Hour
+
+// RestoreDeniedError says that a deleted application of ours cannot be restored,
+// because the identity that provisions holds none of the roles that may.
+type RestoreDeniedError struct {
+	ObjectID string    // of the deleted application
+	NameFree time.Time // when Entra forgets it and its unique name is free; zero: not known
+	Err      error     // the answer of Graph
+}
+
+// RestoreRoles are the directory roles whose holders may restore a deleted
+// application: https://learn.microsoft.com/graph/api/directory-deleteditems-restore
+var RestoreRoles = []string{"Application Administrator", "Cloud Application Administrator", "Hybrid Identity Administrator"}
+
+func (e *RestoreDeniedError) Error() string {
+	text := fmt.Sprintf("the deleted application %s holds the name and may be restored by holders of %s only", e.ObjectID, strings.Join(RestoreRoles, ", "))
+	if !e.NameFree.IsZero() {
+		text += "; the name is free on " + e.NameFree.UTC().Format(time.DateOnly)
+	}
+	return text + ": " + e.Err.Error()
+}
+
+func (e *RestoreDeniedError) Unwrap() error { return e.Err }
+
+// StateError says that the provisioning state cannot be read or written. Work stops at once: no
 // write is sent that could not be recorded.
-type JournalError struct{ Err error }
+type StateError struct{ Err error }
 
-func (e *JournalError) Error() string { return "provision: journal: " + e.Err.Error() }
+func (e *StateError) Error() string { return "provision: provisioning state: " + e.Err.Error() }
 
-func (e *JournalError) Unwrap() error { return e.Err }
+func (e *StateError) Unwrap() error { return e.Err }
 
 // advice says what to do about an error that will not pass by itself.
-func (r *run) advice(ctx context.Context, d Directory, err error) string {
+func (r *run) advice(ctx context.Context, d Directory, op operation, err error) string {
 	var api *APIError
 	if !errors.As(err, &api) {
 		return ""
 	}
-	switch {
-	case isDenied(api):
-		return "denied, or still replicating: is the Application Administrator role assigned to " + r.caller(ctx, d) +
-			"? Assigning it needs the Privileged Role Administrator role"
-	case api.has("CredentialTypeNotAllowedAsPerAppPolicy"):
-		return "a policy of the tenant forbids secrets: use a certificate or a federated credential instead, or have the policy except this application"
-	case api.has("CredentialInvalidLifetimeAsPerAppPolicy"):
-		return "a policy of the tenant limits the lifetime of secrets: ask for a shorter one, or use a certificate or a federated credential instead"
-	case api.says("size of the object has exceeded its limit"):
-		return "the application holds too many credentials or permissions: remove some that are not used"
+	row := judge(api, op)
+	if row == nil {
+		return ""
 	}
-	return ""
+	if strings.Contains(row.advice, "{caller}") {
+		return strings.ReplaceAll(row.advice, "{caller}", r.caller(ctx, d))
+	}
+	return row.advice
 }
 
-// caller names the identity behind a directory, for people. It asks once a run.
+// caller names the identity behind a directory, for people.
 func (r *run) caller(ctx context.Context, d Directory) string {
-	if name, ok := r.callers.Load(d); ok {
-		return name.(string)
+	id, err := r.identityOf(ctx, d)
+	if err != nil {
+		return "the identity that provisions"
+	}
+	return describe(id)
+}
+
+// identityOf is the identity behind a directory. It asks once a run.
+func (r *run) identityOf(ctx context.Context, d Directory) (Identity, error) {
+	if id, ok := r.callers.Load(d); ok {
+		return id.(Identity), nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	id, err := d.Identity(ctx)
-	if err != nil {
-		return "the identity that provisions"
+	if err == nil {
+		r.callers.Store(d, id)
 	}
-	r.callers.Store(d, describe(id))
-	return describe(id)
+	return id, err
 }
 
 func describe(id Identity) string {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/entragate/entragate/appaccess"
 )
 
 // The names by which we know our objects again. They depend on the instance,
@@ -36,10 +38,12 @@ var (
 // uniqueName is the object's uniqueName in Entra: at most 117 characters, safe
 // in URLs. An instance has no dash, so no two objects share a name.
 func uniqueName(instance, kind, id string) string {
-	return "entragate-" + instance + "-" + kind + "-" + slug(id)
+	return namePrefix(instance, kind) + slug(id)
 }
 
-// slug keeps a plain ID as it is and replaces any other by its hash.
+func namePrefix(instance, kind string) string { return "entragate-" + instance + "-" + kind + "-" }
+
+// slug returns a plain ID unchanged and any other ID as a hash.
 func slug(id string) string {
 	if len(id) <= maxPlainID && plainID.MatchString(id) && !hashedID.MatchString(id) {
 		return id
@@ -48,13 +52,19 @@ func slug(id string) string {
 	return "h-" + hex.EncodeToString(sum[:20])
 }
 
-// roleID is the ID of a product's app role.
-func roleID(uniqueName string) string {
-	return uuid.NewSHA1(namespace, []byte(uniqueName+"/role")).String()
+// roleID is the ID of the app role of a permission of the product with a unique
+// name.
+func roleID(uniqueName, permission string) string {
+	name := uniqueName + "/role"
+	if permission != appaccess.AllPermission {
+		name += "/" + permission
+	}
+	return uuid.NewSHA1(namespace, []byte(name)).String()
 }
 
-// proof is the tag that proves that the object of this name is managed here.
-func proof(uniqueName string) string { return tagPrefix + uniqueName }
+// nameTag is the tag by which people and lists find the object. It proves nothing:
+// see proof.go.
+func nameTag(uniqueName string) string { return tagPrefix + uniqueName }
 
 // ownerTag names a client application's owner, unless a tag cannot carry it.
 func ownerTag(id string) string {
@@ -82,7 +92,7 @@ func mergeTags(have []string, ours ...string) []string {
 // ours manages the application.
 func managedElsewhere(tags []string, uniqueName string) bool {
 	return slices.ContainsFunc(tags, func(t string) bool {
-		return strings.HasPrefix(t, tagPrefix+"entragate-") && t != proof(uniqueName)
+		return strings.HasPrefix(t, tagPrefix+"entragate-") && t != nameTag(uniqueName)
 	})
 }
 

@@ -2,16 +2,21 @@ package provision
 
 import (
 	"context"
-	"slices"
 
 	"github.com/entragate/entragate/appaccess"
 )
 
-// nextRemoval removes an object: its grants, the credentials that we made, its
-// service principal, then the application, which Entra keeps for 30 days. An
-// adopted application stays; only what is ours in it goes.
+// nextRemoval deletes an object: first its grants, then the credentials that we
+// made, the service principal and the application, which Entra keeps for 30 days.
+// An adopted application stays; only our part of it is removed.
 func (r *run) nextRemoval(o *object) *step {
-	if o.app == nil || o.ours() != nil {
+	if o.app == nil {
+		if o.sp != nil && o.entry.ServicePrincipalID == o.sp.ObjectID && !o.entry.Adopted {
+			return r.principalDeletion(o, "service principal "+o.sp.ObjectID+", whose application was deleted")
+		}
+		return nil
+	}
+	if o.ours() != nil {
 		return nil
 	}
 	if o.client != nil && o.sp != nil {
@@ -19,26 +24,24 @@ func (r *run) nextRemoval(o *object) *step {
 			return s
 		}
 	}
-	if s := r.nextWithdrawal(o); s != nil {
+	if s := r.nextCredentialRemoval(o); s != nil {
 		return s
 	}
 	if o.entry.Adopted {
 		return r.nextRelease(o)
 	}
 	if o.sp != nil {
-		return r.deletion(o, "service principal of "+quoted(o.app.DisplayName), func(ctx context.Context) error {
-			return r.e.dir.DeleteServicePrincipal(ctx, o.sp.ObjectID)
-		}, func() { o.sp = nil })
+		return r.principalDeletion(o, "service principal of "+quoted(o.app.DisplayName))
 	}
-	return r.deletion(o, "application "+quoted(o.app.DisplayName)+" (client ID "+o.app.AppID+"); it can be restored for 30 days", func(ctx context.Context) error {
+	return r.deletion(o, "application "+quoted(o.app.DisplayName)+" (client ID "+o.app.AppID+"); it can be restored for 30 days", theApplication, func(ctx context.Context) error {
 		return r.e.dir.DeleteApplication(ctx, o.app.ObjectID)
 	}, func() { o.app = nil })
 }
 
-// nextWithdrawal removes the credentials that we made: the application may be
-// restored, for another owner even, and what opened it before must not.
-func (r *run) nextWithdrawal(o *object) *step {
-	if s := r.nextCleanUp(o); s != nil {
+// nextCredentialRemoval removes the credentials that we made. The application may
+// be restored, even for another owner, and the old credentials must not work then.
+func (r *run) nextCredentialRemoval(o *object) *step {
+	if s := r.nextUnwantedCredential(o); s != nil {
 		return s
 	}
 	for _, c := range o.entry.Credentials {
@@ -51,6 +54,7 @@ func (r *run) nextWithdrawal(o *object) *step {
 			if err := write(ctx); err != nil {
 				return err
 			}
+			r.revoke(o, revocation{Kind: c.Kind, KeyID: c.KeyID})
 			o.forgetCredential(c.KeyID)
 			return r.save(ctx, o)
 		}
@@ -63,39 +67,19 @@ func (r *run) nextWithdrawal(o *object) *step {
 	return nil
 }
 
-func (r *run) deletion(o *object, detail string, del func(context.Context) error, model func()) *step {
-	return &step{
-		action: appaccess.ActionRemove, detail: detail, op: opDelete,
-		run:   func(ctx context.Context) error { return r.write(ctx, o, r.e.dir, opDelete, del) },
-		model: model,
-	}
+func (r *run) principalDeletion(o *object, detail string) *step {
+	id := o.sp.ObjectID
+	return r.deletion(o, detail, thePrincipal, func(ctx context.Context) error {
+		return r.e.dir.DeleteServicePrincipal(ctx, id)
+	}, func() { o.sp = nil })
 }
 
-// nextRelease gives an adopted application back.
-func (r *run) nextRelease(o *object) *step {
-	if o.sp != nil && o.entry.Disabled {
-		return r.switchPrincipal(o, true, "enable the service principal again, which was suspended here")
+func (r *run) deletion(o *object, detail, what string, del func(context.Context) error, model func()) *step {
+	return &step{
+		action: appaccess.ActionRemove, detail: detail, op: opDelete,
+		run: func(ctx context.Context) error {
+			return r.remove(ctx, o, r.e.dir, opDelete, revocation{Object: what}, del)
+		},
+		model: model,
 	}
-	var words []string
-	var patch ApplicationPatch
-	if o.kind == kindProduct {
-		if i := slices.IndexFunc(o.app.AppRoles, func(a AppRole) bool { return a.ID == roleID(o.key) }); i >= 0 {
-			if o.app.AppRoles[i].Enabled {
-				return r.disableRole(o, i, "disable the app role "+o.app.AppRoles[i].Value+", in order to remove it")
-			}
-			patch.AppRoles = ptr(slices.Delete(slices.Clone(o.app.AppRoles), i, i+1))
-			words = append(words, "without the app role "+o.app.AppRoles[i].Value)
-		}
-	} else if access, changes := r.permissions(o, o.app.RequiredAccess); len(changes) > 0 {
-		patch.RequiredAccess = &access
-		words = append(words, "API permissions "+changes[0])
-	}
-	if slices.Contains(o.app.Tags, proof(o.key)) {
-		patch.Tags = ptr(mergeTags(o.app.Tags))
-		words = append(words, "no longer managed; the application was adopted and stays")
-	}
-	if len(words) == 0 {
-		return nil
-	}
-	return r.patch(o, appaccess.ActionRemove, words, patch)
 }

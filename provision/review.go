@@ -15,24 +15,28 @@ import (
 
 // Review reads back what Entra shows of products and applications by our IDs.
 // It makes no allowance for lag: what was written a moment ago may be missing.
-func (e *Engine) Review(ctx context.Context, products, applications []string) (appaccess.Review, error) {
+func (e *Reconciler) Review(ctx context.Context, products, applications []string) (appaccess.Review, error) {
 	r := e.newRun(nil)
 	for _, id := range products {
 		o := e.newObject(kindProduct, id)
-		o.product = &appaccess.WantedProduct{ID: id}
+		o.product = &appaccess.DesiredProduct{ID: id}
 		r.objects = append(r.objects, o)
 	}
 	for _, id := range applications {
 		o := e.newObject(kindApplication, id)
 		// Disabled, so that the service principal itself is read.
-		o.client = &appaccess.WantedApplication{ID: id, Disabled: true}
+		o.client = &appaccess.DesiredApplication{ID: id, Disabled: true}
 		r.objects = append(r.objects, o)
 	}
-	if err := r.load(ctx, r.objects); err != nil {
+	if err := r.loadAll(ctx, r.objects); err != nil {
 		return appaccess.Review{}, err
 	}
 	r.read(ctx, r.objects)
 	resources, assigned, err := r.reviewLinks(ctx)
+	if err != nil {
+		return appaccess.Review{}, err
+	}
+	held, err := r.heldResources(ctx)
 	if err != nil {
 		return appaccess.Review{}, err
 	}
@@ -41,9 +45,12 @@ func (e *Engine) Review(ctx context.Context, products, applications []string) (a
 		if o.err != nil {
 			return appaccess.Review{}, o.err
 		}
-		if o.product != nil {
+		switch {
+		case o.product != nil:
 			review.Products = append(review.Products, o.productReview(assigned))
-		} else {
+		case o.existing():
+			review.Applications = append(review.Applications, o.existingReview(held))
+		default:
 			review.Applications = append(review.Applications, o.applicationReview(resources))
 		}
 	}
@@ -87,6 +94,32 @@ func (r *run) reviewLinks(ctx context.Context) (map[string]Application, map[stri
 	return resources, assigned, nil
 }
 
+// heldResources reads the service principals on which existing service principals
+// hold app roles, by object ID.
+func (r *run) heldResources(ctx context.Context) (map[string]ServicePrincipal, error) {
+	var refs []PrincipalRef
+	for _, o := range r.objects {
+		if !o.existing() {
+			continue
+		}
+		for _, a := range o.assignments {
+			if ref := (PrincipalRef{ObjectID: a.ResourceID}); !slices.Contains(refs, ref) {
+				refs = append(refs, ref)
+			}
+		}
+	}
+	found := map[string]ServicePrincipal{}
+	sps, errs := readAll(ctx, r, nil, refs, r.servicePrincipals)
+	for i, ref := range refs {
+		if errs[i] == nil {
+			found[ref.ObjectID] = sps[i]
+		} else if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return found, nil
+}
+
 func (o *object) productReview(assigned map[string]int) appaccess.ProductReview {
 	p := appaccess.ProductReview{ProductID: o.id, Found: o.app != nil}
 	if o.app == nil {
@@ -95,12 +128,12 @@ func (o *object) productReview(assigned map[string]int) appaccess.ProductReview 
 	p.Name, p.AppID, p.IdentifierURIs = o.app.DisplayName, o.app.AppID, o.app.IdentifierURIs
 	p.AccessTokenVersion = max(o.app.AccessTokenVersion, 1)
 	p.OptionalClaimIDType = slices.Contains(o.app.AccessTokenClaims, claimIDType)
-	own := o.ownRole()
-	for i, a := range o.app.AppRoles {
-		p.AppRoles = append(p.AppRoles, appaccess.RoleReview{ID: a.ID, Value: a.Value, Name: a.DisplayName, Enabled: a.Enabled, Ours: i == own})
+	for _, a := range o.app.AppRoles {
+		p.AppRoles = append(p.AppRoles, appaccess.RoleReview{ID: a.ID, Value: a.Value, Name: a.DisplayName, Enabled: a.Enabled, Ours: o.madeRole(a.ID) || slices.ContainsFunc(o.entry.Roles, func(r appaccess.Role) bool { return r.ID == a.ID })})
 	}
 	if o.sp != nil {
 		p.ServicePrincipal, p.AssignmentRequired = o.sp.ObjectID, o.sp.AssignmentRequired
+		p.Enabled = o.sp.AccountEnabled && !o.sp.Disabled && !o.app.Disabled
 		p.AssignedPrincipals = assigned[o.sp.ObjectID]
 	}
 	return p
@@ -113,7 +146,7 @@ func (o *object) applicationReview(resources map[string]Application) appaccess.A
 	}
 	a.Name, a.AppID = o.app.DisplayName, o.app.AppID
 	if o.sp != nil {
-		a.ServicePrincipal, a.Enabled = o.sp.ObjectID, o.sp.AccountEnabled
+		a.ServicePrincipal, a.Enabled = o.sp.ObjectID, o.sp.AccountEnabled && !o.sp.Disabled && !o.app.Disabled
 	}
 	for _, access := range o.app.RequiredAccess {
 		resource := resources[strings.ToLower(access.ResourceAppID)]
@@ -132,7 +165,7 @@ func (o *object) applicationReview(resources map[string]Application) appaccess.A
 	return a
 }
 
-// credentials are all secrets and certificates that stand, those of others too.
+// credentials returns all secrets and certificates, those of others too.
 func (o *object) credentials() []appaccess.Credential {
 	var cs []appaccess.Credential
 	for _, p := range o.app.Passwords {
@@ -150,43 +183,42 @@ func (o *object) credentials() []appaccess.Credential {
 	return cs
 }
 
-// Expiring lists the credentials of a review that end before a time, expired
-// ones included, the soonest first.
-func Expiring(review appaccess.Review, before time.Time) []appaccess.Credential {
-	var cs []appaccess.Credential
-	for _, a := range review.Applications {
-		for _, c := range a.Credentials {
-			if !c.End.IsZero() && c.End.Before(before) {
-				cs = append(cs, c)
-			}
-		}
-	}
-	slices.SortStableFunc(cs, func(a, b appaccess.Credential) int { return a.End.Compare(b.End) })
-	return cs
-}
-
 // Preflight checks, without a write, what the identities can do. What no role
 // or permission shows (policies of the tenant, roles held through a group) it
 // cannot know: a check that passes is no promise.
-func (e *Engine) Preflight(ctx context.Context) (appaccess.Preflight, error) {
+func (e *Reconciler) Preflight(ctx context.Context) (appaccess.Preflight, error) {
 	r := e.newRun(nil)
+	installation, err := e.state.recordedInstallation(ctx, e.cfg.Instance)
+	if err != nil {
+		return appaccess.Preflight{}, err
+	}
 	id, err := r.identity(ctx, e.dir)
 	if err != nil {
-		return appaccess.Preflight{Checks: []appaccess.Check{{
+		return appaccess.Preflight{Instance: e.cfg.Instance, Installation: installation, Checks: []appaccess.Check{{
 			Name: "identity", Detail: err.Error(),
 			Remedy: "check the credential, the tenant and the cloud in the configuration",
 		}}}, ctx.Err()
 	}
 	granter := id
-	if e.cfg.Grants != nil {
+	if e.cfg.GrantDirectory != nil {
 		if granter, err = r.identity(ctx, e.grants); err != nil {
 			granter = Identity{Name: "the granting identity, which cannot be read: " + err.Error()}
 		}
 	}
-	p := appaccess.Preflight{OK: true, Identity: describe(id), Checks: []appaccess.Check{
+	p := appaccess.Preflight{OK: true, Identity: describe(id), TenantID: id.TenantID, Instance: e.cfg.Instance, Installation: installation, Checks: []appaccess.Check{
 		{Name: "identity", OK: true, Detail: describe(id) + " in tenant " + id.TenantID},
 		manages(id), grants(granter), r.reads(ctx, id),
 	}}
+	owns, ok, err := r.ownsApplications(ctx, id)
+	if err != nil {
+		return p, err
+	}
+	if ok {
+		p.Checks = append(p.Checks, owns)
+	}
+	if quota, ok := r.quota(ctx, id); ok {
+		p.Checks = append(p.Checks, quota)
+	}
 	for _, c := range p.Checks {
 		p.OK = p.OK && c.OK
 	}
@@ -194,19 +226,19 @@ func (e *Engine) Preflight(ctx context.Context) (appaccess.Preflight, error) {
 }
 
 func (r *run) identity(ctx context.Context, d Directory) (Identity, error) {
-	ids, errs := readAll(ctx, r, nil, []Directory{d}, func(ctx context.Context, ds []Directory) ([]Identity, []error) {
-		id, err := ds[0].Identity(ctx)
-		return []Identity{id}, []error{err}
-	})
-	return ids[0], errs[0]
+	return readOne(ctx, r, nil, d, func(ctx context.Context, d Directory) (Identity, error) { return d.Identity(ctx) })
 }
 
-const ownedBy = "Application.ReadWrite.OwnedBy"
+const (
+	ownedBy      = "Application.ReadWrite.OwnedBy"
+	readWriteAll = "Application.ReadWrite.All"
+)
 
 var (
 	adminRoles   = []string{"Application Administrator", "Cloud Application Administrator", "Global Administrator"}
-	managePerms  = []string{"Application.ReadWrite.All", ownedBy}
-	grantPerms   = []string{"AppRoleAssignment.ReadWrite.All"}
+	managePerms  = []string{readWriteAll, ownedBy}
+	grantPerms   = []string{"AppRoleAssignment.ReadWrite.All", "Application.ReadWrite.All"}
+	readPerms    = []string{"Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All"}
 	adminRemedy  = "assign the Application Administrator role to %s under Microsoft Entra ID > Roles and administrators; assigning it needs the Privileged Role Administrator role"
 	manageRemedy = adminRemedy + " (or grant the Graph permission Application.ReadWrite.OwnedBy and let another identity grant app roles)"
 	grantRemedy  = adminRemedy + " (or grant the Graph permission AppRoleAssignment.ReadWrite.All)"
@@ -216,13 +248,22 @@ func manages(id Identity) appaccess.Check {
 	return right("manage applications", id, managePerms, manageRemedy)
 }
 
+// grants also needs a right to read the applications: AppRoleAssignment.ReadWrite.All
+// alone is refused.
 func grants(id Identity) appaccess.Check {
-	return right("grant app roles", id, grantPerms, grantRemedy)
+	c := right("grant app roles", id, grantPerms, grantRemedy)
+	administers := slices.ContainsFunc(adminRoles, id.inForce)
+	reads := slices.ContainsFunc(readPerms, func(p string) bool { return slices.Contains(id.GraphRoles, p) })
+	if c.OK && !administers && !reads {
+		c.OK, c.Detail = false, c.Detail+", but not Application.Read.All, without which Graph refuses to grant"
+		c.Remedy = "grant the Graph permission Application.Read.All to " + describe(id) + " too"
+	}
+	return c
 }
 
 func right(name string, id Identity, permissions []string, remedy string) appaccess.Check {
 	for _, role := range adminRoles {
-		if slices.Contains(id.Roles, role) {
+		if id.inForce(role) {
 			return appaccess.Check{Name: name, OK: true, Detail: describe(id) + " holds the role " + role}
 		}
 	}
@@ -231,15 +272,23 @@ func right(name string, id Identity, permissions []string, remedy string) appacc
 			return appaccess.Check{Name: name, OK: true, Detail: describe(id) + " has the Graph permission " + p}
 		}
 	}
+	for _, r := range slices.Concat(adminRoles, permissions) {
+		if slices.Contains(id.Pending, r) {
+			return appaccess.Check{
+				Name: name, Detail: fmt.Sprintf("%s holds %s, but its access token, which ends at %s, is older and does not carry it", describe(id), r, id.TokenEnd.Format(time.RFC3339)),
+				Remedy: "wait for a new access token: Azure keeps the token of a managed identity for up to 24 hours and does not renew it earlier; any other credential gets one when the process starts again",
+			}
+		}
+	}
 	return appaccess.Check{
 		Name: name, Detail: describe(id) + " holds no role and no permission that is known to allow it",
 		Remedy: fmt.Sprintf(remedy, describe(id)),
 	}
 }
 
-// reads tries a read of an application that does not exist. One that may see
-// only its own is refused that, and needs no more. A refusal is believed at
-// once: whoever asks for a diagnosis does not want to wait until it may pass.
+// reads tries to read an application that does not exist. Graph refuses the read to
+// an identity that may read only its own applications, which is enough. A refusal is
+// not retried, so that the diagnosis does not wait.
 func (r *run) reads(ctx context.Context, id Identity) appaccess.Check {
 	ref := []AppRef{{UniqueName: uniqueName(r.e.cfg.Instance, "preflight", uuid.NewString())}}
 	var api *APIError

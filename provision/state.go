@@ -2,313 +2,318 @@ package provision
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"net/http"
-	"slices"
+	"fmt"
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/process"
 )
 
-// confirmations is how often a recorded object must be missing in a row before
-// it is believed to be gone.
-const confirmations = 3
+// state is the provisioning state: for each object an entry and, while a lock
+// holder works on it, a lock. It is kept in the Service's store. What a method
+// acknowledged survives a crash of the process. All methods are safe for
+// concurrent use, by several processes too.
+type state struct{ store appaccess.Store }
 
-// look reads what Entra shows of the objects, in batches, until it can be
-// believed. What goes wrong with one object is kept in it; the error is that of
-// a context that ended.
-func (r *run) look(ctx context.Context, objects []*object) error {
-	for _, o := range objects {
-		if o.product == nil && o.client == nil && o.entry.AppID == "" {
-			o.err = &Error{Kind: Permanent, Op: string(opRead), Object: o.name, Err: errors.New("has no application in Entra yet: apply it first")}
-		}
-	}
-	r.read(ctx, objects)
-	r.settle(ctx, objects)
-	r.findDeleted(ctx, objects)
-	for _, o := range objects {
-		if !o.absent() {
-			o.lost = o.lostCredentials()
-		}
-	}
-	return context.Cause(ctx)
+// entry is the provisioning state of one object. It never holds a secret.
+type entry struct {
+	Object             string `json:"object"` // its uniqueName: the key
+	Kind               string `json:"kind,omitempty"`
+	ID                 string `json:"id,omitempty"`
+	ObjectID           string `json:"objectId,omitempty"`
+	AppID              string `json:"appId,omitempty"`
+	ServicePrincipalID string `json:"servicePrincipalId,omitempty"`
+	// Nonce proves the application until its object ID is recorded, and is part of
+	// what is signed.
+	Nonce string `json:"nonce,omitempty"`
+	// Replacing: the recorded application is gone, and another one is created. Until
+	// its object ID is recorded, the nonce proves it.
+	Replacing bool `json:"replacing,omitempty"`
+	// Accepted is a signature of a lost key that was taken over.
+	Accepted string `json:"accepted,omitempty"`
+	// Recovered: the application was found by its proof, or its state was taken
+	// over. What it has of ours is not recorded, so it is removed. It ends when
+	// replicas show all that the object had: see recoveryEnds.
+	Recovered   bool             `json:"recovered,omitempty"`
+	Roles       []appaccess.Role `json:"roles,omitempty"`      // app roles of a product that are ours
+	Adopted     bool             `json:"adopted,omitempty"`    // existed before us: never deleted
+	Existing    bool             `json:"existing,omitempty"`   // an existing service principal: only its grants are ours
+	Original    *original        `json:"original,omitempty"`   // what an adopted application held before
+	Disabled    bool             `json:"disabled,omitempty"`   // we disabled the service principal
+	LastWritten time.Time        `json:"lastWritten,omitzero"` // of the last write, or the intent of one
+	Removed     time.Time        `json:"removed,omitzero"`     // we deleted it
+	// InSyncWith is the digest of the desired state that Entra was last brought
+	// in sync with; empty while work is under way.
+	InSyncWith         string              `json:"inSyncWith,omitempty"`
+	Grants             []recordedGrant     `json:"grants,omitempty"` // made by us, or about to be
+	Credentials        []managedCredential `json:"credentials,omitempty"`
+	PendingCredentials []pendingCredential `json:"attempts,omitempty"`
+	// Revoking are revocations that are not confirmed.
+	Revoking []revocation `json:"revoking,omitempty"`
+	// Due is when the object must be read again; zero: no work is left.
+	Due time.Time `json:"due,omitzero"`
+	// RemovedKeys are certificates that we removed last. A replica may still
+	// show them, and they must not be written back.
+	RemovedKeys []string `json:"removedKeys,omitempty"`
+	Version     int64    `json:"version"` // raised by each save
 }
 
-// settle reads those again that a lagging replica may have shown wrongly.
-func (r *run) settle(ctx context.Context, objects []*object) {
-	var b backoff
-	waited := time.Duration(0)
-	for try := 0; ctx.Err() == nil; try++ {
-		again := slices.DeleteFunc(slices.Clone(objects), func(o *object) bool { return !r.doubtful(o, try) })
-		if len(again) == 0 || r.outwaited(waited, try) {
-			return
-		}
-		wait, _ := b.next(r.e, isLag, nil)
-		b.lag = 0 // it is each object's own time that bounds this
-		waited += wait
-		for _, o := range again {
-			r.report(appaccess.Progress{Object: o.name, Step: "confirm what was read", Attempt: try + 1, Wait: wait})
-		}
-		if err := r.pause(ctx, leased(again), wait); err != nil {
-			if ctx.Err() == nil {
-				again[0].err = err
-			}
-			return
-		}
-		r.read(ctx, again)
-	}
+// recordedGrant is an app role of a product that an application holds because of us.
+type recordedGrant struct {
+	ProductID     string `json:"productId"`
+	Permission    string `json:"permission"`
+	ResourceAppID string `json:"resourceAppId"`
+	ResourceID    string `json:"resourceId"`
+	RoleID        string `json:"roleId"`
+	AssignmentID  string `json:"assignmentId,omitempty"` // once known
 }
 
-// outwaited ends a wait for an object's time that does not come, because the
-// clock was set back meanwhile.
-func (r *run) outwaited(waited time.Duration, tries int) bool {
-	return waited > r.e.cfg.LagBudget && tries >= confirmations
+// same compares grants without their assignment's ID.
+func (g recordedGrant) same(h recordedGrant) bool {
+	g.AssignmentID, h.AssignmentID = "", ""
+	return g == h
 }
 
-// doubtful reports whether what was read of an object is to be read again.
-func (r *run) doubtful(o *object, tries int) bool {
-	if o.err != nil {
-		return false
-	}
-	lagging := o.readAt.Before(o.fresh)
-	if o.vanished() && (lagging || tries < confirmations) {
-		return true
-	}
-	return lagging && r.stale(o)
+// managedCredential is a credential that we added and delivered.
+type managedCredential struct {
+	OperationID string `json:"operationId"`
+	appaccess.Credential
 }
 
-// vanished: what was recorded is not there.
-func (o *object) vanished() bool {
-	switch {
-	case !o.entry.Removed.IsZero():
-		return false
-	case o.app == nil:
-		return o.entry.ObjectID != "" || o.adopt() != ""
-	}
-	return o.sp == nil && o.entry.ServicePrincipalID != "" && !o.absent()
+// pendingCredential is a credential that was requested from Graph, or is about to
+// be, and was not delivered. After a crash it is removed.
+type pendingCredential struct {
+	Tag         string                   `json:"tag"` // the operation tag: its display name in Entra ends so
+	OperationID string                   `json:"operationId"`
+	Kind        appaccess.CredentialKind `json:"kind"`
+	KeyID       string                   `json:"keyId,omitempty"` // once known
+	At          time.Time                `json:"at"`
 }
 
-// stale: what was read disagrees with what we wrote a moment ago.
-func (r *run) stale(o *object) bool {
-	switch {
-	case o.app == nil:
-		return o.absent() && o.entry.ObjectID == "" // its creation may not show yet
-	case !o.entry.Removed.IsZero():
-		return true // its removal does not show yet
-	case len(o.lostCredentials()) > 0:
-		return true
-	}
-	if o.client != nil && o.sp != nil && !o.absent() {
-		for _, g := range r.unwanted(o) {
-			if !o.holds(g.ResourceID, g.RoleID) || !asksFor(o.app.RequiredAccess, g.ResourceAppID, g.RoleID) {
-				return true // it is to be revoked, and must be seen for that
-			}
-		}
-	}
-	if o.lease != nil && slices.ContainsFunc(o.entry.Attempts, func(a Attempt) bool { return !o.shows(a) }) {
-		return true
-	}
-	if !o.applied {
-		return false
-	}
-	step, err := r.next(o)
-	return step != nil || err != nil
-}
+// indexDue marks the entries that have a Due.
+var indexDue = appaccess.IndexEntry{Name: "due", Value: "set"}
 
-// read reads once, in batches. It leaves out objects that failed.
-func (r *run) read(ctx context.Context, objects []*object) {
-	objects = slices.DeleteFunc(slices.Clone(objects), func(o *object) bool { return o.err != nil })
-	if len(objects) == 0 {
-		return
-	}
-	refs := make([]AppRef, len(objects))
-	for i, o := range objects {
-		o.readAt = r.e.cfg.Now()
-		o.app, o.sp, o.assignments = nil, nil, nil
-		refs[i] = o.ref()
-	}
-	apps, errs := readAll(ctx, r, leased(objects), refs, r.applications)
-	var standing []*object
-	for i, o := range objects {
-		switch {
-		case errs[i] == nil:
-			o.app = &apps[i]
-			o.hideRemoved()
-			standing = append(standing, o)
-		case !notFound(errs[i]):
-			o.err = o.problem(Unknown, string(opRead), errs[i])
-		}
-		o.unsure = o.lease != nil && o.app != nil && !o.applied && o.readAt.Before(o.fresh)
-		o.regrant, o.granted = o.unsure, nil
-	}
-	r.readFederated(ctx, standing)
-	r.readPrincipals(ctx, standing)
-	r.readAssignments(ctx, standing)
-}
+// keptAfterRemoval is how long the entry of an object that we deleted is kept. For
+// 30 days Entra can restore it; after that nothing of it is left.
+const keptAfterRemoval = 31 * 24 * time.Hour
 
-// applications reads from the directory. An identity that may see only its own
-// is refused what does not exist: by a name that is ours, that is the same.
-func (r *run) applications(ctx context.Context, refs []AppRef) ([]Application, []error) {
-	apps, errs := r.e.dir.Applications(ctx, refs)
-	for i := range refs {
-		if refs[i].UniqueName != "" {
-			errs[i] = unseen(errs[i])
-		}
-	}
-	return apps, errs
-}
+// indexRemoved is when an object was removed for which nothing is left to do.
+const indexRemoved = "removed"
 
-// servicePrincipals is the same for service principals of our applications.
-func (r *run) servicePrincipals(ctx context.Context, appIDs []string) ([]ServicePrincipal, []error) {
-	sps, errs := r.e.dir.ServicePrincipals(ctx, appIDs)
-	for i := range errs {
-		errs[i] = unseen(errs[i])
-	}
-	return sps, errs
-}
+func removedAt(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// unseen makes a refusal an absence. If it was no absence, the write that
-// follows is refused as well, and says why.
-func unseen(err error) error {
-	var api *APIError
-	if !errors.As(err, &api) || !isDenied(api) {
+// purge deletes up to 50 entries of objects that Entra has purged.
+func (s state) purge(ctx context.Context, now time.Time) error {
+	q := appaccess.Query{
+		Kind: appaccess.KindProvisioning, OrderBy: indexRemoved, To: removedAt(now.Add(-keptAfterRemoval)), Limit: 50,
+	}
+	var old []appaccess.Record
+	err := s.store.View(ctx, func(r appaccess.Reader) (err error) {
+		old, err = r.List(q)
+		return err
+	})
+	if err != nil || len(old) == 0 {
 		return err
 	}
-	absent := *api
-	absent.Status = http.StatusNotFound
-	return &absent
-}
-
-// ref is the surest way to name the application.
-func (o *object) ref() AppRef {
-	switch {
-	case o.entry.ObjectID != "":
-		return AppRef{ObjectID: o.entry.ObjectID}
-	case o.adopt() != "":
-		return AppRef{AppID: o.adopt()}
-	}
-	return AppRef{UniqueName: o.key}
-}
-
-// readPrincipals reads service principals, but those of clients of which only
-// the grants matter: reading these shows whether the service principal stands.
-func (r *run) readPrincipals(ctx context.Context, objects []*object) {
-	var ask []*object
-	for _, o := range objects {
-		if o.client != nil && o.entry.ServicePrincipalID != "" && !o.client.Disabled && !o.entry.Disabled {
-			o.sp = &ServicePrincipal{ObjectID: o.entry.ServicePrincipalID, AppID: o.app.AppID, AccountEnabled: true}
-			continue
-		}
-		ask = append(ask, o)
-	}
-	r.askPrincipals(ctx, ask)
-}
-
-func (r *run) askPrincipals(ctx context.Context, objects []*object) {
-	ids := make([]string, len(objects))
-	for i, o := range objects {
-		ids[i] = o.app.AppID
-	}
-	sps, errs := readAll(ctx, r, leased(objects), ids, r.servicePrincipals)
-	for i, o := range objects {
-		switch {
-		case errs[i] == nil:
-			o.sp = &sps[i]
-		case !notFound(errs[i]):
-			o.err = o.problem(Unknown, string(opRead), errs[i])
-		}
-	}
-}
-
-// readAssignments reads the grants of clients. A recorded service principal
-// that is not there may have been replaced, so it is asked for by its appId.
-func (r *run) readAssignments(ctx context.Context, objects []*object) {
-	for range 2 {
-		var ask, gone []*object
-		var ids []string
-		for _, o := range objects {
-			if o.client != nil && o.sp != nil && o.err == nil {
-				ask, ids = append(ask, o), append(ids, o.sp.ObjectID)
+	_, err = s.store.Update(ctx, func(w appaccess.Writer) error {
+		old, err := w.List(q)
+		for _, rec := range old {
+			var l lease
+			locked, lerr := getJSON(w, appaccess.KindLock, rec.ID, &l)
+			if err = errors.Join(err, lerr); err == nil && !(locked && l.inForce(now)) {
+				err = w.Delete(appaccess.KindProvisioning, rec.ID)
 			}
 		}
-		held, errs := readAll(ctx, r, leased(ask), ids, r.e.dir.Assignments)
-		for i, o := range ask {
-			switch {
-			case errs[i] == nil:
-				o.assignments = held[i]
-			case notFound(errs[i]):
-				gone = append(gone, o)
-			default:
-				o.err = o.problem(Unknown, string(opRead), errs[i])
-			}
-		}
-		for _, o := range gone {
-			o.sp = nil
-		}
-		r.askPrincipals(ctx, gone)
-		objects = gone
-	}
+		return err
+	})
+	return err
 }
 
-// leased is the object under whose lease a read is made; nil if it is a batch
-// before any lease.
-func leased(objects []*object) *object {
-	if len(objects) == 1 && objects[0].lease != nil {
-		return objects[0]
+// get reads the entry of an object; the entry is zero if there is none.
+func (s state) get(r appaccess.Reader, object string) (e entry, err error) {
+	_, err = getJSON(r, appaccess.KindProvisioning, object, &e)
+	return e, err
+}
+
+// save writes an entry, for the lock holder only: if another holder has the
+// lock, or nobody, the error is ErrLockLost and nothing is written. unlock ends
+// the lock in the same transaction; also, if not nil, runs in it, and its error
+// prevents it.
+func (s state) save(ctx context.Context, holder string, e entry, unlock bool, also func(appaccess.Writer) error) error {
+	_, err := s.store.Update(ctx, func(w appaccess.Writer) error {
+		var l lease
+		if _, err := getJSON(w, appaccess.KindLock, e.Object, &l); err != nil {
+			return err
+		}
+		if l.Holder != holder {
+			return ErrLockLost
+		}
+		if also != nil {
+			if err := also(w); err != nil {
+				return err
+			}
+		}
+		if unlock {
+			if err := w.Delete(appaccess.KindLock, e.Object); err != nil {
+				return err
+			}
+		}
+		return s.put(w, e)
+	})
+	return err
+}
+
+// indexObject is the object ID of the application. The store refuses two objects
+// with the same application.
+const indexObject = "object"
+
+// managers returns the entries that have one of these applications, by object ID.
+func (s state) managers(ctx context.Context, objectIDs []string) (map[string]entry, error) {
+	found := map[string]entry{}
+	err := s.store.View(ctx, func(r appaccess.Reader) error {
+		recs, err := r.Find(appaccess.KindProvisioning, indexObject, objectIDs)
+		for _, rec := range recs {
+			var e entry
+			if err := decodeJSON(rec, &e); err != nil {
+				return err
+			}
+			found[e.ObjectID] = e
+		}
+		return err
+	})
+	return found, err
+}
+
+// put writes an entry.
+func (state) put(w appaccess.Writer, e entry) error {
+	var index []appaccess.IndexEntry
+	if e.ObjectID != "" && e.Removed.IsZero() {
+		index = []appaccess.IndexEntry{{Name: indexObject, Value: e.ObjectID, Unique: true}}
+	}
+	if !e.Due.IsZero() {
+		index = append(index, indexDue)
+	} else if !e.Removed.IsZero() {
+		index = append(index, appaccess.IndexEntry{Name: indexRemoved, Value: removedAt(e.Removed)})
+	}
+	return putJSON(w, appaccess.KindProvisioning, e.Object, e, index...)
+}
+
+// unfinished calls fn for the entries that have a Due, and says whether a lock
+// holder is at work on the object.
+func (s state) unfinished(ctx context.Context, now time.Time, fn func(e entry, locked bool)) error {
+	var found []entry
+	var locked []bool
+	err := s.store.View(ctx, func(r appaccess.Reader) error {
+		found, locked = nil, nil
+		q := appaccess.Query{Kind: appaccess.KindProvisioning, Where: []appaccess.IndexEntry{indexDue}, Limit: appaccess.MaxPage}
+		for {
+			recs, err := r.List(q)
+			if err != nil {
+				return err
+			}
+			for _, rec := range recs {
+				var e entry
+				if err := decodeJSON(rec, &e); err != nil {
+					return err
+				}
+				var l lease
+				if _, err := getJSON(r, appaccess.KindLock, e.Object, &l); err != nil {
+					return err
+				}
+				found, locked = append(found, e), append(locked, l.inForce(now))
+			}
+			if len(recs) < appaccess.MaxPage {
+				return nil
+			}
+			q.After = recs[len(recs)-1].ID
+		}
+	})
+	for i := range found {
+		fn(found[i], locked[i])
+	}
+	return err
+}
+
+// lease is the lock of an object. It expires, so that a process that died does not
+// lock an object forever.
+type lease struct {
+	Holder  string    `json:"holder"`
+	Process string    `json:"process,omitempty"`
+	Until   time.Time `json:"until"` // the lock has ended at this instant
+}
+
+// inForce reports whether the lock still excludes others. A lock of a process
+// that is known to have died does not.
+func (l lease) inForce(now time.Time) bool {
+	return l.Holder != "" && now.Before(l.Until) && !process.Dead(l.Process)
+}
+
+// lockedError says that another lock holder has the object.
+type lockedError struct {
+	Object string
+	Until  time.Time
+}
+
+func (e *lockedError) Error() string {
+	return fmt.Sprintf("%s is locked until %s", e.Object, e.Until.Format(time.RFC3339))
+}
+
+// lock takes or prolongs the lock of an object until an instant. If another
+// holder has it, the error is a *lockedError. also, if not nil, runs in the same
+// transaction.
+func (s state) lock(ctx context.Context, object, holder string, now, until time.Time, also func(appaccess.Writer) error) error {
+	_, err := s.store.Update(ctx, func(w appaccess.Writer) error {
+		var l lease
+		if _, err := getJSON(w, appaccess.KindLock, object, &l); err != nil {
+			return err
+		}
+		if l.Holder != holder && l.inForce(now) {
+			return &lockedError{Object: object, Until: l.Until}
+		}
+		if err := putJSON(w, appaccess.KindLock, object, lease{Holder: holder, Process: process.ID(), Until: until}); err != nil || also == nil {
+			return err
+		}
+		return also(w)
+	})
+	return err
+}
+
+// unlock ends a lock. It does nothing if the holder does not have it.
+func (s state) unlock(ctx context.Context, object, holder string) error {
+	_, err := s.store.Update(ctx, func(w appaccess.Writer) error {
+		var l lease
+		if _, err := getJSON(w, appaccess.KindLock, object, &l); err != nil || l.Holder != holder {
+			return err
+		}
+		return w.Delete(appaccess.KindLock, object)
+	})
+	return err
+}
+
+func getJSON(r appaccess.Reader, kind appaccess.Kind, id string, v any) (bool, error) {
+	rec, err := r.Get(kind, id)
+	if errors.Is(err, appaccess.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, decodeJSON(rec, v)
+}
+
+func decodeJSON(rec appaccess.Record, v any) error {
+	if err := json.Unmarshal(rec.Body, v); err != nil {
+		return fmt.Errorf("%s %s: %w", rec.Kind, rec.ID, err)
 	}
 	return nil
 }
 
-// findDeleted looks for recorded applications that are missing among the
-// deleted ones. An identity that may not read those finds none.
-func (r *run) findDeleted(ctx context.Context, objects []*object) {
-	for _, o := range objects {
-		if o.err != nil || o.app != nil || o.absent() || o.entry.ObjectID == "" {
-			continue
-		}
-		o.deleted = r.deleted(ctx, o, AppRef{ObjectID: o.entry.ObjectID})
+func putJSON(w appaccess.Writer, kind appaccess.Kind, id string, v any, index ...appaccess.IndexEntry) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", kind, id, err)
 	}
-}
-
-func (r *run) deleted(ctx context.Context, o *object, ref AppRef) *Application {
-	apps, errs := readAll(ctx, r, o, []AppRef{ref}, func(ctx context.Context, refs []AppRef) ([]Application, []error) {
-		app, err := r.e.dir.DeletedApplication(ctx, refs[0])
-		return []Application{app}, []error{err}
-	})
-	if errs[0] != nil {
-		return nil
-	}
-	return &apps[0]
-}
-
-// holds reports whether a client's service principal has a grant.
-func (o *object) holds(resourceID, roleID string) bool {
-	return slices.ContainsFunc(o.assignments, func(a Assignment) bool {
-		return a.ResourceID == resourceID && a.RoleID == roleID
-	})
-}
-
-// lostCredentials are those of ours that the application does not show.
-// Federated credentials are not part of it and are not judged.
-func (o *object) lostCredentials() []appaccess.Credential {
-	if o.app == nil {
-		return nil
-	}
-	var lost []appaccess.Credential
-	for _, c := range o.entry.Credentials {
-		if !o.stands(c.Credential) {
-			lost = append(lost, c.Credential)
-		}
-	}
-	return lost
-}
-
-func (o *object) stands(c appaccess.Credential) bool {
-	switch c.Kind {
-	case appaccess.SecretCredential:
-		return slices.ContainsFunc(o.app.Passwords, func(p Password) bool { return p.KeyID == c.KeyID })
-	case appaccess.CertificateCredential:
-		return slices.ContainsFunc(o.app.Keys, func(k KeyCredential) bool { return k.KeyID == c.KeyID })
-	}
-	return true
+	return w.Put(appaccess.Record{Kind: kind, ID: id, Body: body, Index: index})
 }

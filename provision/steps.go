@@ -4,29 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/entragate/entragate/appaccess"
 )
 
-// step is one change of an object. Plan takes the words and the model, Apply
-// runs it and then takes the model too: both walk the same steps.
+// step is one change of an object. Apply calls run and then model. Plan calls
+// model alone, so both take the same steps.
 type step struct {
 	action appaccess.Action
 	detail string
 	op     operation
-	run    func(context.Context) error // writes; may put into the object what Entra answered
-	model  func()                      // puts into the object what stands after it
+	run    func(context.Context) error // writes; may store the answer in the object
+	model  func()                      // applies the change to the object
 }
 
-// next is the first thing that an object lacks; nil if it is in step. It
-// changes nothing.
+// next returns the first missing step of an object; nil: the object is in sync. It
+// changes nothing. The package documentation lists the states and their steps.
 func (r *run) next(o *object) (*step, error) {
 	switch {
 	case o.product == nil && o.client == nil:
 		return nil, nil
-	case o.absent():
+	case o.existing():
+		return r.nextOfExisting(o)
+	case o.toBeDeleted():
 		return r.nextRemoval(o), nil
 	case o.app == nil:
 		return r.nextCreation(o)
@@ -40,7 +41,7 @@ func (r *run) next(o *object) (*step, error) {
 	return r.nextOfClient(o)
 }
 
-// simulate walks the steps of an object without running them.
+// simulate returns the steps of an object without running them.
 func (r *run) simulate(o *object) ([]appaccess.Step, error) {
 	var steps []appaccess.Step
 	for range maxSteps(o) {
@@ -57,38 +58,44 @@ func (r *run) simulate(o *object) ([]appaccess.Step, error) {
 	return steps, errEndless
 }
 
-// errEndless guards against a step that does not do what its model says.
+// errEndless means that a step does not do what its model says.
 var errEndless = errors.New("the steps do not come to an end")
 
 func maxSteps(o *object) int {
-	n := 20 + len(o.entry.Grants) + len(o.entry.Attempts) + len(o.entry.Credentials)
+	n := 20 + len(o.entry.Grants) + len(o.entry.PendingCredentials) + len(o.entry.Credentials)
 	if o.client != nil {
-		n += len(o.client.Products)
+		for _, g := range o.client.Grants {
+			n += len(g.Permissions)
+		}
 	}
 	return 2 * n
 }
 
-// ours refuses an application that nothing shows to be ours to change.
+// ours returns an error if nothing proves that the application is ours to change.
 func (o *object) ours() error {
 	adopt := o.adopt()
 	switch {
 	case adopt != "" && !strings.EqualFold(adopt, o.app.AppID):
 		return &appaccess.ConflictError{Field: "adopt", Reason: o.name + " already has another application", Objects: []string{o.app.AppID}}
+	case o.managedBy != "":
+		return o.problem(Permanent, "adopt the application", fmt.Errorf("%w: %s of this installation manages %s (client ID %s); give it up there first", ErrNotOurs, o.managedBy, quoted(o.app.DisplayName), o.app.AppID))
 	case managedElsewhere(o.app.Tags, o.key):
 		return o.problem(Permanent, "adopt the application", fmt.Errorf("%w: its tags say that another object or installation manages it", ErrNotOurs))
-	case adopt == "" && o.entry.ObjectID == "" && !slices.Contains(o.app.Tags, proof(o.key)):
-		return o.problem(Permanent, string(opRead), fmt.Errorf("%w: it holds the unique name %s but not our tag; adopt it by its client ID %s if it is ours", ErrNotOurs, o.key, o.app.AppID))
+	case o.proved(o.app):
+		return nil
+	case adopt != "" && o.entry.ObjectID == "" && tagged(o.app.Tags, proofTag) == "":
+		return nil // the operator asked for the adoption, and nobody manages the application
 	}
-	return nil
+	return o.notOurs(o.app, false)
 }
 
-// nextCreation brings a missing application about.
+// nextCreation restores or creates a missing application.
 func (r *run) nextCreation(o *object) (*step, error) {
-	if o.deleted != nil {
-		if !slices.Contains(o.deleted.Tags, proof(o.key)) {
-			return nil, o.problem(Permanent, string(opRestore), ErrNotOurs)
+	if o.softDeleted != nil {
+		if !o.proved(o.softDeleted) {
+			return nil, o.notOurs(o.softDeleted, true)
 		}
-		return r.restoration(o, *o.deleted), nil
+		return r.restoration(o, *o.softDeleted), nil
 	}
 	if o.adopt() != "" {
 		return nil, o.problem(Permanent, "adopt the application", fmt.Errorf("the tenant has no application with the client ID %s: %w", o.adopt(), appaccess.ErrNotFound))
@@ -97,7 +104,7 @@ func (r *run) nextCreation(o *object) (*step, error) {
 	detail := "application " + quoted(o.displayName()) + " (" + o.key + ")"
 	if o.product != nil {
 		patch = r.newProduct(o)
-		detail += " with the app role " + o.product.Role
+		detail += " with the app roles " + roleValues(o.product.Roles)
 	} else {
 		patch = r.newClient(o)
 	}
@@ -114,39 +121,53 @@ func (r *run) nextCreation(o *object) (*step, error) {
 }
 
 func (r *run) create(ctx context.Context, o *object, patch ApplicationPatch) error {
+	if o.entry.ObjectID != "" && !o.entry.Replacing {
+		// The nonce of the application that is gone was public: it proves nothing.
+		o.entry.Replacing, o.entry.Nonce = true, newNonce()
+		if err := r.save(ctx, o); err != nil {
+			return err
+		}
+		patch.Tags = ptr(mergeTags(nil, o.tags()...))
+	}
 	var app Application
-	var created bool
 	err := r.write(ctx, o, r.e.dir, opCreate, func(ctx context.Context) (err error) {
-		app, created, err = r.e.dir.UpsertApplication(ctx, o.key, patch)
+		app, err = r.e.dir.CreateApplication(ctx, patch)
 		return err
 	})
 	if errors.Is(err, errHeld) {
-		return r.unearth(ctx, o, err)
+		return r.restoreByName(ctx, o, err)
 	}
 	if err != nil {
 		return err
 	}
 	r.wrote(o)
-	if !created {
-		if app, err = r.awaitApplication(ctx, o, AppRef{UniqueName: o.key}); err != nil {
-			return err
-		}
-	}
 	o.app = &app
-	return r.save(ctx, o)
+	if err := r.save(ctx, o); err != nil {
+		return err
+	}
+	return r.confirmOwned(ctx, o, theApplication)
 }
 
-// unearth restores the deleted application that holds our name.
-func (r *run) unearth(ctx context.Context, o *object, held error) error {
+// restoreByName restores the soft-deleted application that reserves our unique
+// name.
+func (r *run) restoreByName(ctx context.Context, o *object, held error) error {
+	if restored, err := r.restoreRecorded(ctx, o); restored || err != nil {
+		return err
+	}
 	var found *Application
 	err := r.await(ctx, o, "look for the deleted application that holds the name", func(ctx context.Context) (bool, error) {
-		if found = r.deleted(ctx, o, AppRef{UniqueName: o.key}); found != nil {
+		if found = r.deletedApplication(ctx, o, AppRef{UniqueName: o.key}); found != nil {
 			return true, nil
 		}
-		// Another engine may have created or restored it meanwhile.
+		// Another Reconciler may have created or restored it meanwhile.
 		_, errs := readAll(ctx, r, o, []AppRef{{UniqueName: o.key}}, r.applications)
 		if errs[0] == nil {
-			o.entry.ObjectID = "" // by which it was not found
+			if o.entry.ObjectID != "" { // a read by this ID did not find it
+				o.entry.ObjectID = ""
+				if !o.entry.Replacing {
+					o.entry.Nonce = ""
+				}
+			}
 			return false, errors.Join(errStale, held)
 		}
 		return false, context.Cause(ctx)
@@ -161,8 +182,8 @@ func (r *run) unearth(ctx context.Context, o *object, held error) error {
 			Kind: Permanent, Op: string(opCreate), Object: o.name, Err: errors.Join(ErrNameHeld, held),
 			Advice: "delete it for good or restore it under Microsoft Entra ID > App registrations > Deleted applications; reading those needs the Application Administrator role",
 		}
-	case !slices.Contains(found.Tags, proof(o.key)):
-		return o.problem(Permanent, string(opRestore), fmt.Errorf("%w: the deleted application %s holds the unique name %s", ErrNotOurs, found.AppID, o.key))
+	case !o.proved(found):
+		return o.notOurs(found, true)
 	}
 	return r.restore(ctx, o, *found)
 }
@@ -180,9 +201,34 @@ func (r *run) restoration(o *object, deleted Application) *step {
 	}
 }
 
-// restore brings an application back, and its service principal if one is
-// recorded: Entra restores each by itself. One that cannot be restored is
-// created by a later step.
+// restoreRecorded restores the application by its recorded object ID. The record
+// proves that the application is ours, which matters because an identity with
+// Application.ReadWrite.OwnedBy may not read soft-deleted objects. It returns
+// false if no such application exists.
+func (r *run) restoreRecorded(ctx context.Context, o *object) (restored bool, err error) {
+	id := o.entry.ObjectID
+	if id == "" {
+		return false, nil
+	}
+	err = bounded(ctx, func(ctx context.Context) error { return r.e.dir.Restore(ctx, id) })
+	var api *APIError
+	switch {
+	case err == nil:
+		return true, r.restored(ctx, o, id)
+	case errors.As(err, &api) && isDenied(api):
+		denied := &RestoreDeniedError{ObjectID: id, Err: err}
+		if !o.entry.Removed.IsZero() {
+			denied.NameFree = o.entry.Removed.Add(deletedItemsKept)
+		}
+		return false, &Error{
+			Kind: Permanent, Op: string(opRestore), Object: o.name, Err: denied,
+			Advice: "assign one of these roles to " + r.caller(ctx, r.e.dir) + ", or let one of their holders restore the application under Microsoft Entra ID > App registrations > Deleted applications",
+		}
+	}
+	return false, nil
+}
+
+// restore restores a soft-deleted application.
 func (r *run) restore(ctx context.Context, o *object, deleted Application) error {
 	err := r.write(ctx, o, r.e.dir, opRestore, func(ctx context.Context) error {
 		return r.e.dir.Restore(ctx, deleted.ObjectID)
@@ -190,12 +236,20 @@ func (r *run) restore(ctx context.Context, o *object, deleted Application) error
 	if err != nil {
 		return err
 	}
+	return r.restored(ctx, o, deleted.ObjectID)
+}
+
+// restored reads the restored application and restores its recorded service
+// principal, which Entra does not restore with it. If that fails, a later step
+// creates a service principal.
+func (r *run) restored(ctx context.Context, o *object, objectID string) error {
 	r.wrote(o)
-	app, err := r.awaitApplication(ctx, o, AppRef{ObjectID: deleted.ObjectID})
+	app, err := r.awaitApplication(ctx, o, AppRef{ObjectID: objectID})
 	if err != nil {
 		return err
 	}
-	o.app, o.deleted = &app, nil
+	o.app, o.softDeleted = &app, nil
+	r.recoverObject(ctx, o)
 	if err := r.save(ctx, o); err != nil {
 		return err
 	}
@@ -205,9 +259,10 @@ func (r *run) restore(ctx context.Context, o *object, deleted Application) error
 			return err
 		}
 	}
-	r.askPrincipals(ctx, []*object{o})
+	r.readPrincipalsByAppID(ctx, []*object{o})
 	r.readAssignments(ctx, []*object{o})
-	o.regrant = true // the grants may have gone with the service principal
+	r.recoverObject(ctx, o)
+	o.rewriteGrants = true // the service principal may have lost its grants
 	return o.err
 }
 
@@ -224,7 +279,7 @@ func (r *run) awaitApplication(ctx context.Context, o *object, ref AppRef) (Appl
 	return app, err
 }
 
-// nextPrincipal brings the service principal about.
+// nextPrincipal creates the service principal.
 func (r *run) nextPrincipal(o *object, detail string, patch ServicePrincipalPatch) *step {
 	return &step{
 		action: appaccess.ActionCreate, detail: detail, op: opCreatePrincipal,
@@ -238,7 +293,7 @@ func (r *run) nextPrincipal(o *object, detail string, patch ServicePrincipalPatc
 	}
 }
 
-// changePrincipal changes the one that stands.
+// changePrincipal changes the service principal.
 func (r *run) changePrincipal(o *object, detail string, patch ServicePrincipalPatch) *step {
 	s := r.nextPrincipal(o, detail, patch)
 	s.action = appaccess.ActionChange
@@ -259,16 +314,17 @@ func (r *run) upsertPrincipal(ctx context.Context, o *object, patch ServicePrinc
 	switch {
 	case created:
 		o.sp, o.assignments = &sp, nil
+		err = r.confirmOwned(ctx, o, thePrincipal)
 	case o.sp == nil:
 		err = r.await(ctx, o, "wait until the service principal shows", func(ctx context.Context) (bool, error) {
-			r.askPrincipals(ctx, []*object{o})
+			r.readPrincipalsByAppID(ctx, []*object{o})
 			return o.sp != nil, o.err
 		})
 	}
 	return err
 }
 
-// patch changes the application that stands.
+// patch changes the application.
 func (r *run) patch(o *object, action appaccess.Action, words []string, patch ApplicationPatch) *step {
 	return &step{
 		action: action, detail: strings.Join(words, "; "), op: opPatch,
@@ -283,7 +339,7 @@ func (r *run) patch(o *object, action appaccess.Action, words []string, patch Ap
 		},
 		model: func() {
 			patch.apply(o.app)
-			o.unsure = false
+			o.rewriteApp = false
 		},
 	}
 }

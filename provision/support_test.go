@@ -2,16 +2,15 @@ package provision_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
-	"iter"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,128 +18,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/memstore"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
-// clock moves only when somebody sleeps.
-type clock struct{ at atomic.Int64 }
-
-func newClock() *clock {
-	c := &clock{}
-	c.at.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano())
-	return c
-}
-
-func (c *clock) now() time.Time { return time.Unix(0, c.at.Load()).UTC() }
-
-func (c *clock) sleep(ctx context.Context, d time.Duration) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	c.at.Add(int64(d))
-	return nil
-}
-
-// store is the least that the journal asks of an appaccess.Store. dead is asked
-// for an error before anything is done: what a process meets that was killed.
-type store struct {
-	mu      sync.Mutex
-	records map[appaccess.Kind]map[string]appaccess.Record
-	rev     appaccess.Revision
-	dead    func() error
-	// after, if it is set, is asked for the error of an update that was committed.
-	after func() error
-}
-
-func newStore() *store {
-	return &store{records: map[appaccess.Kind]map[string]appaccess.Record{}, dead: func() error { return nil }}
-}
-
-func (s *store) View(_ context.Context, fn func(appaccess.Reader) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.dead(); err != nil {
-		return err
-	}
-	return fn(&storeTx{store: s})
-}
-
-func (s *store) Update(_ context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.dead(); err != nil {
-		return 0, err
-	}
-	tx := &storeTx{store: s}
-	if err := fn(tx); err != nil {
-		return 0, err
-	}
-	for _, w := range tx.writes {
-		w()
-	}
-	s.rev++
-	if s.after != nil {
-		return s.rev, s.after()
-	}
-	return s.rev, nil
-}
-
-func (s *store) Changes(context.Context, appaccess.Revision) iter.Seq2[appaccess.Change, error] {
-	panic("not used by the journal")
-}
-
-func (s *store) Close() error { return nil }
-
-// storeTx does not read its own writes: the journal does not need that.
-type storeTx struct {
-	store  *store
-	writes []func()
-}
-
-func (x *storeTx) Get(kind appaccess.Kind, id string) (appaccess.Record, error) {
-	rec, ok := x.store.records[kind][id]
-	if !ok {
-		return rec, appaccess.ErrNotFound
-	}
-	return rec, nil
-}
-
-func (x *storeTx) List(appaccess.Query) ([]appaccess.Record, error) {
-	panic("not used by the journal")
-}
-func (x *storeTx) Revision() (appaccess.Revision, error) { return x.store.rev, nil }
-
-func (x *storeTx) Put(r appaccess.Record) error {
-	x.writes = append(x.writes, func() {
-		if x.store.records[r.Kind] == nil {
-			x.store.records[r.Kind] = map[string]appaccess.Record{}
-		}
-		x.store.records[r.Kind][r.ID] = r
-	})
-	return nil
-}
-
-func (x *storeTx) Delete(kind appaccess.Kind, id string) error {
-	x.writes = append(x.writes, func() { delete(x.store.records[kind], id) })
-	return nil
-}
-
 // world is a tenant, a clock and a store.
 type world struct {
 	t      testing.TB
-	clock  *clock
+	clock  *testkit.Clock
 	tenant *entratest.Tenant
 	caller entratest.Caller
 	dir    provision.Directory
-	store  *store
+	store  *memstore.Store
 }
 
 func newWorld(t testing.TB, cfg entratest.Config, rights ...string) *world {
 	t.Helper()
-	w := &world{t: t, clock: newClock(), store: newStore()}
+	w := &world{t: t, clock: testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)), store: memstore.New()}
 	if cfg.Now == nil {
-		cfg.Now, cfg.Sleep = w.clock.now, w.clock.sleep
+		cfg.Now, cfg.Sleep = w.clock.Now, w.clock.Sleep
 	}
 	var err error
 	w.tenant, err = entratest.New(cfg)
@@ -159,25 +57,45 @@ func newWorld(t testing.TB, cfg entratest.Config, rights ...string) *world {
 // runs repeat.
 func (w *world) config() provision.Config {
 	return provision.Config{
-		Directory: w.dir, Journal: provision.NewStoreJournal(w.store), Instance: "test",
-		Concurrency: 1, Now: w.clock.now, Sleep: w.clock.sleep, Jitter: func() float64 { return 0.5 },
+		Directory: w.dir, Store: w.store, Instance: "test",
+		Concurrency: 1, Now: w.clock.Now, Sleep: w.clock.Sleep, Jitter: func() float64 { return 0.5 },
 	}
 }
 
-func (w *world) engine() *provision.Engine { return w.engineOf(w.config()) }
+// engine is a Reconciler that takes a fixed desired state and reconciles all of
+// it.
+type engine struct{ *provision.Reconciler }
 
-func (w *world) engineOf(cfg provision.Config) *provision.Engine {
+func (e *engine) Apply(ctx context.Context, want memstore.Desired, progress func(appaccess.Progress)) (appaccess.Applied, error) {
+	return e.Reconciler.Apply(ctx, want.Objects(), want, progress)
+}
+
+func (e *engine) Plan(ctx context.Context, want memstore.Desired) (appaccess.Plan, error) {
+	return e.Reconciler.Plan(ctx, want.Objects(), want)
+}
+
+func (e *engine) Drift(ctx context.Context, want memstore.Desired) (appaccess.Plan, error) {
+	return e.Reconciler.Drift(ctx, want.Objects(), want)
+}
+
+func (e *engine) RemoveCredential(ctx context.Context, applicationID string, c appaccess.Credential) error {
+	return e.Reconciler.RemoveCredential(ctx, applicationID, c, nil)
+}
+
+func (w *world) engine() *engine { return w.engineOf(w.config()) }
+
+func (w *world) engineOf(cfg provision.Config) *engine {
 	w.t.Helper()
 	e, err := provision.New(cfg)
 	require.NoError(w.t, err)
-	return e
+	return &engine{e}
 }
 
 // settle lets all replicas catch up, and what was written a moment ago age.
-func (w *world) settle() { w.clock.at.Add(int64(10 * time.Minute)) }
+func (w *world) settle() { w.clock.Advance(10 * time.Minute) }
 
 // apply brings the world in step and fails the test if that does not succeed.
-func (w *world) apply(want appaccess.Wanted) appaccess.Applied {
+func (w *world) apply(want memstore.Desired) appaccess.Applied {
 	w.t.Helper()
 	applied, err := w.engine().Apply(w.t.Context(), want, nil)
 	require.NoError(w.t, err)
@@ -205,6 +123,12 @@ func (w *world) app(kind, id string) *entratest.ApplicationState {
 
 // token asks the tenant for a token and returns the error's text, if any.
 func (w *world) token(clientID string, secret appaccess.Secret, resourceAppID string) error {
+	_, err := w.tokenRoles(clientID, secret, resourceAppID)
+	return err
+}
+
+// tokenRoles asks the tenant for a token and returns its roles.
+func (w *world) tokenRoles(clientID string, secret appaccess.Secret, resourceAppID string) ([]string, error) {
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {clientID}, "client_secret": {secret.Reveal()},
 		"scope": {"api://" + resourceAppID + "/.default"},
@@ -212,36 +136,50 @@ func (w *world) token(clientID string, secret appaccess.Secret, resourceAppID st
 	client := &http.Client{Transport: w.tenant.Transport()}
 	res, err := client.PostForm(w.tenant.TokenURL(), form)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode == http.StatusOK {
-		return err
-	}
-	var e struct {
+	var answer struct {
+		AccessToken string `json:"access_token"`
 		Description string `json:"error_description"`
 	}
-	_ = json.Unmarshal(body, &e)
-	return errors.New(e.Description)
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, errors.New(answer.Description)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(answer.AccessToken, ".")[1])
+	if err != nil {
+		return nil, err
+	}
+	var claims struct {
+		Roles []string `json:"roles"`
+	}
+	return claims.Roles, json.Unmarshal(payload, &claims)
 }
 
 // wantProduct and wantClient are the usual wants.
-func wantProduct(id string) appaccess.WantedProduct {
+func wantProduct(id string) appaccess.DesiredProduct {
 	name := strings.ToUpper(id[:1]) + id[1:]
-	return appaccess.WantedProduct{
-		ID: id, ApplicationName: "APIMProductApplication" + name, Role: "Product." + name + ".All", Description: "The " + name + " product",
+	return appaccess.DesiredProduct{
+		ID: id, ApplicationName: "APIMProductApplication" + name, Roles: allRole("Product." + name + ".All"), Description: "The " + name + " product",
 	}
 }
 
-func wantClient(id string, products ...string) appaccess.WantedApplication {
-	return appaccess.WantedApplication{
-		ID: id, ApplicationName: "APIMApplicationStarter", Name: "Client " + id, OwnerID: "owner-" + id, Description: "of the tests", Products: products,
+func wantClient(id string, products ...string) appaccess.DesiredApplication {
+	return appaccess.DesiredApplication{
+		ID: id, ApplicationName: "APIMApplicationStarter", Name: "Client " + id, OwnerID: "owner-" + id, Description: "of the tests", Grants: appaccess.GrantsOfAll(products...),
 	}
 }
 
-func products(ids ...string) []appaccess.WantedProduct {
-	var ps []appaccess.WantedProduct
+// allRole is the one role of a product without further permissions.
+func allRole(value string) []appaccess.Role {
+	return []appaccess.Role{{Permission: appaccess.AllPermission, Value: value}}
+}
+
+func products(ids ...string) []appaccess.DesiredProduct {
+	var ps []appaccess.DesiredProduct
 	for _, id := range ids {
 		ps = append(ps, wantProduct(id))
 	}
@@ -256,7 +194,7 @@ type vault struct {
 
 func newVault() *vault { return &vault{secrets: map[string]appaccess.Secret{}} }
 
-func (v *vault) deliver(_ context.Context, c appaccess.Credential, s appaccess.Secret) error {
+func (v *vault) deliver(_ context.Context, _ appaccess.Writer, c appaccess.Credential, s appaccess.Secret) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.secrets[c.KeyID] = s
@@ -265,4 +203,20 @@ func (v *vault) deliver(_ context.Context, c appaccess.Credential, s appaccess.S
 
 func (v *vault) request(op string) appaccess.CredentialRequest {
 	return appaccess.CredentialRequest{OperationID: op, Kind: appaccess.SecretCredential, Name: "ci", Deliver: v.deliver}
+}
+
+// drawnTags are those of our tags that hold random values.
+var drawnTags = regexp.MustCompile(`entragate:(installation|nonce|proof):[^,\s]+`)
+
+// stateOf is the tenant's state without what reconcilers draw, so that different
+// ways to one end compare equal.
+func stateOf(t *entratest.Tenant) string {
+	return drawnTags.ReplaceAllString(t.State().String(), "entragate:$1")
+}
+
+// forget deletes a record of the store, as a backup from before it would.
+func (w *world) forget(kind appaccess.Kind, id string) {
+	w.t.Helper()
+	_, err := w.store.Update(w.t.Context(), func(x appaccess.Writer) error { return x.Delete(kind, id) })
+	require.NoError(w.t, err)
 }

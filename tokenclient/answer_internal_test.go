@@ -48,7 +48,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		now := time.Unix(1e9, 0)
-		snap, err := accept("scope", "id", now, body, []string{"hush-hush"})
+		snap, err := accept("scope", "id", now, body, redactor{"hush-hush"})
 		if err != nil {
 			assert.Nil(t, snap)
 			assert.NotContains(t, err.Error(), "hush-hush")

@@ -2,6 +2,7 @@ package tokenclient
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,37 +18,36 @@ import (
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// DefaultAssertionAudience is the audience that Entra wants in a federated
-// assertion.
+// DefaultAssertionAudience is the audience that Entra expects in a federated assertion.
 const DefaultAssertionAudience = "api://AzureADTokenExchange"
 
-// AssertionFile is a federated assertion in a file, such as the one that
-// AZURE_FEDERATED_TOKEN_FILE names with workload identity on Kubernetes. The
-// file must be there when [New] is called and is read again for each fetch.
+// AssertionFile returns a credential that reads a federated assertion from a file, such
+// as the file that workload identity on Kubernetes names in AZURE_FEDERATED_TOKEN_FILE.
+// The file must exist when [New] is called. It is read again for each fetch.
 func AssertionFile(path string) Credential {
 	return Credential{method: &assertionMethod{
 		label: "assertion from file " + path, early: true,
-		read: func(context.Context, *grant) (string, error) { return readFile(path) },
+		read: func(context.Context, *Client) (string, error) { return readFile(path) },
 	}}
 }
 
-// AssertionFunc is a federated assertion, a JWT of an issuer that the client
-// application trusts (RFC 7523), from wherever f gets it. f is called for each
-// fetch, so by several goroutines at once if there are several scopes, and must
-// heed its context, which ends with Config.Timeout. Its error must not hold the
-// assertion.
+// AssertionFunc returns a credential that gets a federated assertion from f. The
+// assertion is a JWT of an issuer that the client application trusts (RFC 7523). f is
+// called for each fetch, from several goroutines at once if there are several scopes.
+// It must return when its context ends, after Config.Timeout. Its error must not hold
+// the assertion.
 func AssertionFunc(f func(context.Context) (string, error)) Credential {
 	if f == nil {
 		return Credential{}
 	}
 	return Credential{method: &assertionMethod{
 		label: "assertion from a function",
-		read:  func(ctx context.Context, _ *grant) (string, error) { return f(ctx) },
+		read:  func(ctx context.Context, _ *Client) (string, error) { return f(ctx) },
 	}}
 }
 
-// GitHubAssertion is the identity of a GitHub Actions job, whose workflow needs
-// the permission id-token: write. An empty audience means
+// GitHubAssertion returns a credential that uses the identity of a GitHub Actions job.
+// The workflow needs the permission id-token: write. An empty audience means
 // [DefaultAssertionAudience].
 func GitHubAssertion(audience string) Credential {
 	if audience == "" {
@@ -55,16 +55,16 @@ func GitHubAssertion(audience string) Credential {
 	}
 	return Credential{method: &assertionMethod{
 		label: "assertion from GitHub Actions",
-		read:  func(ctx context.Context, g *grant) (string, error) { return gitHubToken(ctx, g.client.http, audience) },
+		read:  func(ctx context.Context, c *Client) (string, error) { return gitHubToken(ctx, c.http, audience) },
 		ready: func() error { _, _, err := gitHubEnv(); return err },
 	}}
 }
 
 type assertionMethod struct {
 	label string
-	read  func(context.Context, *grant) (string, error)
-	early bool         // read may be called at construction, without a grant
-	ready func() error // checked at construction, may be nil
+	read  func(context.Context, *Client) (string, error)
+	early bool         // New calls read, without a client
+	ready func() error // New calls it; may be nil
 }
 
 func (m *assertionMethod) name() string { return m.label }
@@ -80,17 +80,35 @@ func (m *assertionMethod) check(time.Time) error {
 	return err
 }
 
-func (m *assertionMethod) prove(ctx context.Context, g *grant) (time.Time, error) {
-	value, err := m.value(ctx, g)
+func (m *assertionMethod) prove(ctx context.Context, c *Client) (proof, error) {
+	value, err := m.value(ctx, c)
 	if err != nil {
-		return time.Time{}, err
+		return proof{}, err
 	}
-	g.assert(value)
-	return time.Time{}, nil
+	p := assertion(c, value)
+	if exp := expiry(value); !exp.IsZero() && exp.Before(c.time()) {
+		p.stale = fmt.Sprintf("%s expired at %s and nobody renewed it: check what writes it, such as the kubelet with workload identity, and this machine's clock",
+			m.label, exp.UTC().Format(time.RFC3339))
+	}
+	return p, nil
 }
 
-func (m *assertionMethod) value(ctx context.Context, g *grant) (string, error) {
-	raw, err := m.read(ctx, g)
+// expiry returns the exp claim of a JWT that is not verified. It is used for advice only.
+func expiry(jwt string) time.Time {
+	_, rest, _ := strings.Cut(jwt, ".")
+	part, _, _ := strings.Cut(rest, ".")
+	text, err := base64.RawURLEncoding.DecodeString(part)
+	var claims struct {
+		Exp float64 `json:"exp"`
+	}
+	if err != nil || json.Unmarshal(text, &claims) != nil || claims.Exp <= 0 || claims.Exp > 1e11 {
+		return time.Time{}
+	}
+	return time.Unix(int64(claims.Exp), 0)
+}
+
+func (m *assertionMethod) value(ctx context.Context, c *Client) (string, error) {
+	raw, err := m.read(ctx, c)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", m.label, err)
 	}
@@ -104,12 +122,11 @@ func (m *assertionMethod) value(ctx context.Context, g *grant) (string, error) {
 	return value, nil
 }
 
-// assert adds a client assertion (RFC 7521 section 4.2).
-func (g *grant) assert(jwt string) {
-	g.hidden = append(g.hidden, jwt)
-	g.form.Set("client_id", g.client.clientID)
-	g.form.Set("client_assertion_type", assertionType)
-	g.form.Set("client_assertion", jwt)
+// assertion returns the proof for a client assertion (RFC 7521 section 4.2).
+func assertion(c *Client, jwt string) proof {
+	return proof{hidden: redactor{jwt}, form: url.Values{
+		"client_id": {c.clientID}, "client_assertion_type": {assertionType}, "client_assertion": {jwt},
+	}}
 }
 
 func gitHubEnv() (address *url.URL, bearer string, err error) {
@@ -137,13 +154,14 @@ func gitHubToken(ctx context.Context, client *http.Client, audience string) (str
 		return "", err
 	}
 	req.Header.Set("Authorization", "Bearer "+bearer)
+	req.Close = true // as in Client.send
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return "", redactor{bearer}.cause(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("GitHub answered %s", resp.Status)
+		return "", fmt.Errorf("GitHub answered with status %d", resp.StatusCode)
 	}
 	var a struct {
 		Value string `json:"value"`

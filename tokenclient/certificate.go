@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
 )
 
 const (
@@ -22,15 +24,15 @@ const (
 	clockSlack    = 30 * time.Second // an assertion is valid from this much before now
 )
 
-// Certificate is a certificate that is registered with the client application,
-// and its RSA key of at least 2048 bits, which may live in hardware. It signs
-// an assertion (private_key_jwt: RFC 7523 section 2.2) for each fetch.
+// Certificate returns a credential that signs an assertion (private_key_jwt, RFC 7523
+// section 2.2) for each fetch. leaf is a certificate that is registered with the client
+// application. key is its RSA key of at least 2048 bits, which may be in hardware.
 func Certificate(leaf *x509.Certificate, key crypto.Signer) Credential {
 	label := "certificate"
 	if leaf != nil {
 		label = "certificate " + leaf.Subject.String()
 	}
-	return Credential{method: &certificateMethod{label: label, load: func() (*signer, error) {
+	return Credential{method: &certificateMethod{label: label, load: func(context.Context) (*signer, error) {
 		if leaf == nil || key == nil {
 			return nil, errors.New("leaf and key are required")
 		}
@@ -38,25 +40,54 @@ func Certificate(leaf *x509.Certificate, key crypto.Signer) Credential {
 	}}}
 }
 
-// CertificateFile is [Certificate] from PEM files, which may be one and the
-// same: the certificate that belongs to the key, with or without its chain, and
-// an unencrypted key in PKCS #8 or PKCS #1. Both must be there when [New] is
-// called and are read again for each fetch.
+// CertificateFile is [Certificate] with certificate and key from files. The files are
+// PEM: the certificate, with or without its chain, and the unencrypted key in PKCS #8 or
+// PKCS #1. One file may hold both. A PFX file (PKCS #12) without a password is given as
+// both arguments. The files must exist when [New] is called. They are read again for
+// each fetch.
 func CertificateFile(certFile, keyFile string) Credential {
-	return Credential{method: &certificateMethod{label: "certificate from file " + certFile, load: func() (*signer, error) {
-		certPEM, err := readFile(certFile)
+	return certificateFrom(certFile, keyFile, nil)
+}
+
+// EncryptedCertificateFile is [CertificateFile] for a PFX file or a PKCS #8 key with a
+// password. Make the password with [Secret], [SecretEnv], [SecretFile] or [SecretFunc].
+// It is read again for each fetch. Keys in PEM must be encrypted with PBKDF2 and AES, as
+// openssl does by default. The older format "Proc-Type: 4,ENCRYPTED" is refused, because
+// its encryption is weak.
+func EncryptedCertificateFile(certFile, keyFile string, password Credential) Credential {
+	m, ok := password.method.(*secretMethod)
+	if !ok {
+		m = &secretMethod{label: "password", read: func(context.Context) (string, error) {
+			return "", errors.New("must be made with Secret, SecretEnv, SecretFile or SecretFunc")
+		}}
+	}
+	return certificateFrom(certFile, keyFile, m.value)
+}
+
+func certificateFrom(certFile, keyFile string, password func(context.Context) (string, error)) Credential {
+	return Credential{method: &certificateMethod{label: "certificate from file " + certFile, load: func(ctx context.Context) (*signer, error) {
+		certText, err := readFile(certFile)
 		if err != nil {
 			return nil, err
 		}
-		keyPEM, err := readFile(keyFile)
+		keyText, err := readFile(keyFile)
 		if err != nil {
 			return nil, err
 		}
-		certs, err := parseCertificates([]byte(certPEM))
+		secret := ""
+		if password != nil {
+			if secret, err = password(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if certFile == keyFile && isDER([]byte(certText)) {
+			return parsePFX([]byte(certText), secret)
+		}
+		certs, err := parseCertificates([]byte(certText))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", certFile, err)
 		}
-		key, err := parseKey([]byte(keyPEM))
+		key, err := parseKey([]byte(keyText), secret)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", keyFile, err)
 		}
@@ -64,34 +95,54 @@ func CertificateFile(certFile, keyFile string) Credential {
 	}}}
 }
 
+// parsePFX reads certificate, key and chain from a PFX file.
+func parsePFX(data []byte, password string) (*signer, error) {
+	key, leaf, chain, err := pkcs12.DecodeChain(data, password)
+	switch {
+	case errors.Is(err, pkcs12.ErrIncorrectPassword) && password == "":
+		return nil, errors.New("the PFX file has a password: use EncryptedCertificateFile")
+	case errors.Is(err, pkcs12.ErrIncorrectPassword):
+		return nil, errors.New("the PFX file's password is wrong")
+	case err != nil:
+		return nil, fmt.Errorf("is no PFX file with one key and its certificate: %w", err)
+	}
+	s, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("the key is %T: an RSA key is needed", key)
+	}
+	return newSigner(append([]*x509.Certificate{leaf}, chain...), s)
+}
+
 type certificateMethod struct {
 	label string
-	load  func() (*signer, error)
+	load  func(context.Context) (*signer, error)
 }
 
 func (m *certificateMethod) name() string { return m.label }
 
 func (m *certificateMethod) check(now time.Time) error {
-	_, err := m.valid(now)
+	_, err := m.valid(context.Background(), now)
 	return err
 }
 
-func (m *certificateMethod) prove(_ context.Context, g *grant) (time.Time, error) {
-	s, err := m.valid(g.now)
+func (m *certificateMethod) prove(ctx context.Context, c *Client) (proof, error) {
+	now := c.time()
+	s, err := m.valid(ctx, now)
 	if err != nil {
-		return time.Time{}, err
+		return proof{}, err
 	}
-	jwt, err := s.assertion(g.client.clientID, g.client.tokenURL, g.now, g.client.rs256)
+	jwt, err := s.assertion(c.clientID, c.tokenURL, now, c.rs256)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s: signing: %w", m.label, err)
+		return proof{}, fmt.Errorf("%s: signing: %w", m.label, err)
 	}
-	g.assert(jwt)
-	return s.leaf.NotAfter, nil
+	p := assertion(c, jwt)
+	p.ends = s.leaf.NotAfter
+	return p, nil
 }
 
 // valid loads the certificate and checks its time.
-func (m *certificateMethod) valid(now time.Time) (*signer, error) {
-	s, err := m.load()
+func (m *certificateMethod) valid(ctx context.Context, now time.Time) (*signer, error) {
+	s, err := m.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.label, err)
 	}
@@ -104,7 +155,7 @@ func (m *certificateMethod) valid(now time.Time) (*signer, error) {
 	return s, nil
 }
 
-// signer makes assertions with a certificate's key.
+// signer signs assertions with a certificate's key.
 type signer struct {
 	leaf *x509.Certificate
 	key  crypto.Signer
@@ -127,7 +178,7 @@ func newSigner(certs []*x509.Certificate, key crypto.Signer) (*signer, error) {
 	return nil, fmt.Errorf("the key belongs to none of the %d certificates", len(certs))
 }
 
-// assertion is a signed JWT in the form that Entra documents:
+// assertion returns a signed JWT as Entra documents it:
 // https://learn.microsoft.com/entra/identity-platform/certificate-credentials.
 func (s *signer) assertion(clientID, audience string, now time.Time, rs256 bool) (string, error) {
 	alg, opts := "PS256", crypto.SignerOpts(&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256})
@@ -180,11 +231,19 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-func parseKey(data []byte) (crypto.Signer, error) {
+func parseKey(data []byte, password string) (crypto.Signer, error) {
 	for block := range blocks(data) {
 		switch {
-		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
-			return nil, errors.New("the private key is encrypted: decrypt it first (openssl pkcs8 -in key.pem -out plain.pem)")
+		case block.Headers["DEK-Info"] != "":
+			return nil, errors.New("the private key is encrypted in a way that does not protect it: convert it (openssl pkcs8 -topk8 -v2 aes-256-cbc)")
+		case block.Type == "ENCRYPTED PRIVATE KEY" && password == "":
+			return nil, errors.New("the private key is encrypted: use EncryptedCertificateFile")
+		case block.Type == "ENCRYPTED PRIVATE KEY":
+			der, err := decryptPKCS8(block.Bytes, password)
+			if err != nil {
+				return nil, err
+			}
+			return parsePKCS8(der)
 		case block.Type == "PRIVATE KEY":
 			return parsePKCS8(block.Bytes)
 		case block.Type == "RSA PRIVATE KEY":
@@ -225,10 +284,12 @@ func blocks(data []byte) func(yield func(*pem.Block) bool) {
 	}
 }
 
-// hintDER recognises what people give instead of PEM.
+// hintDER returns advice if data is DER or PFX instead of PEM.
 func hintDER(data []byte) string {
-	if len(data) > 1 && data[0] == 0x30 {
-		return ": it looks like DER or PFX, convert it with openssl"
+	if isDER(data) {
+		return ": it looks like DER or PFX: convert it with openssl, or name a PFX file as certificate and as key"
 	}
 	return ""
 }
+
+func isDER(data []byte) bool { return len(data) > 1 && data[0] == 0x30 }

@@ -2,15 +2,21 @@ package tokenclient
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
 )
 
-// maxChallenge bounds, in bytes, how much of one WWW-Authenticate field is read.
-const maxChallenge = 8 << 10
+// The limits for reading challenges: a hostile server may send megabytes.
+const (
+	maxFields     = 32      // WWW-Authenticate fields
+	maxField      = 4 << 10 // bytes of a field
+	maxChallenges = 16      // challenges in a field
+	maxParams     = 16      // parameters of a challenge
+)
 
-// Refusal is an API's 401 or 403, made readable.
+// Refusal is an error for an API's answer with status 401 or 403.
 type Refusal struct {
 	// StatusCode is 401 or 403.
 	StatusCode int
@@ -19,32 +25,30 @@ type Refusal struct {
 	Code string
 	// Description is the API's text, shortened, on one line.
 	Description string
-	// Scope is what to ask the token endpoint for, if the API says so: see
-	// [Client.Source]. Behind a gate whose route belongs to several products
-	// there is one for each, with spaces in between, and any one will do.
+	// Scope is the scope to request, if the API names one: see [Client.Source]. If it
+	// holds several Entra scopes, separated by spaces, one of them is enough.
 	Scope string
 }
 
-// CheckResponse returns a [*Refusal] if resp is a 401 or 403, and nil
-// otherwise. It reads headers only and leaves the body, which has to be closed,
-// to the caller. A nil error is no success: other statuses are not looked at.
+// CheckResponse returns a [*Refusal] if the status of resp is 401 or 403, otherwise nil.
+// A nil error does not mean success: other statuses are not checked. It reads only the
+// header; the caller must still close the body.
 func CheckResponse(resp *http.Response) error {
 	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
 		return nil
 	}
 	r := &Refusal{StatusCode: resp.StatusCode}
-	for _, c := range challenges(resp.Header.Values("WWW-Authenticate")) {
-		if c.scheme == "bearer" {
-			r.Code = oneLine(c.params["error"], nil)
-			r.Description = oneLine(c.params["error_description"], nil)
-			r.Scope = oneLine(c.params["scope"], nil)
-			break
-		}
+	for c := range bearerChallenges(resp) {
+		var foreign redactor
+		r.Code = foreign.line(c.params["error"])
+		r.Description = foreign.line(c.params["error_description"])
+		r.Scope = foreign.line(c.params["scope"])
+		break
 	}
 	return r
 }
 
-// Error says on one line what the API said, what it means and what to do.
+// Error returns one line: what the API answered, what that means and what to do.
 func (r *Refusal) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "tokenclient: the API refused the request: status %d", r.StatusCode)
@@ -78,8 +82,8 @@ func (r *Refusal) meaning() string {
 	return ""
 }
 
-// scopes is r.Scope in words. Entra's scopes are one for each product and so
-// stand for a choice; elsewhere they are asked for together (RFC 6749, 3.3).
+// scopes describes r.Scope for the error text. Of several scopes that end with
+// /.default one is enough; others must be requested together (RFC 6749, 3.3).
 func (r *Refusal) scopes() string {
 	if r.Scope == "" {
 		return ""
@@ -100,15 +104,20 @@ type challenge struct {
 	params map[string]string
 }
 
-// challenges reads WWW-Authenticate fields. What it cannot read ends that
-// field; it never fails.
-func challenges(fields []string) []challenge {
-	var out []challenge
-	for _, field := range fields {
-		p := challengeParser{rest: field[:min(len(field), maxChallenge)]}
-		out = append(out, p.parse()...)
+// bearerChallenges reads the Bearer challenges of resp, within limits. It stops reading
+// a WWW-Authenticate field at the first syntax error.
+func bearerChallenges(resp *http.Response) iter.Seq[challenge] {
+	fields := resp.Header.Values("WWW-Authenticate")
+	return func(yield func(challenge) bool) {
+		for _, field := range fields[:min(len(fields), maxFields)] {
+			p := challengeParser{rest: field[:min(len(field), maxField)]}
+			for _, c := range p.parse() {
+				if c.scheme == "bearer" && !yield(c) {
+					return
+				}
+			}
+		}
 	}
-	return out
 }
 
 type challengeParser struct{ rest string }
@@ -123,7 +132,7 @@ func (p *challengeParser) parse() []challenge {
 		}
 		value, isParam, ok := p.value()
 		switch {
-		case !ok:
+		case !ok || !isParam && len(out) == maxChallenges:
 			return out
 		case !isParam:
 			out = append(out, challenge{scheme: strings.ToLower(name), params: map[string]string{}})
@@ -138,12 +147,12 @@ func (p *challengeParser) parse() []challenge {
 
 // add keeps the first of two parameters with one name.
 func (c *challenge) add(name, value string) {
-	if _, twice := c.params[name]; !twice {
+	if _, twice := c.params[name]; !twice && len(c.params) < maxParams {
 		c.params[name] = value
 	}
 }
 
-// token takes a token (RFC 9110 section 5.6.2) off the front.
+// token reads a token (RFC 9110 section 5.6.2) from the front of p.rest.
 func (p *challengeParser) token() string {
 	end := strings.IndexFunc(p.rest, func(r rune) bool {
 		return !strings.ContainsRune("!#$%&'*+-.^_`|~", r) &&
@@ -157,8 +166,8 @@ func (p *challengeParser) token() string {
 	return name
 }
 
-// value takes "= value" off the front, if it is there. Not ok means that
-// neither a value nor the end of a word follows.
+// value reads "= value" from the front of p.rest. isParam is false if there is no equals
+// sign. ok is false if the syntax is wrong.
 func (p *challengeParser) value() (value string, isParam, ok bool) {
 	after := strings.TrimLeft(p.rest, " \t")
 	after, isParam = strings.CutPrefix(after, "=")
@@ -174,7 +183,7 @@ func (p *challengeParser) value() (value string, isParam, ok bool) {
 	return value, true, value != ""
 }
 
-// quoted takes a quoted string off s, behind its first quote.
+// quoted reads a quoted string from s, which begins after the opening quote.
 func (p *challengeParser) quoted(s string) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -190,7 +199,7 @@ func (p *challengeParser) quoted(s string) (string, bool) {
 	return "", false
 }
 
-// skipToken68 drops what follows a scheme instead of parameters, as in
+// skipToken68 skips a token68, which some schemes have instead of parameters, as in
 // "Negotiate YWJj==".
 func (p *challengeParser) skipToken68() {
 	rest := strings.TrimLeft(p.rest, " \t")

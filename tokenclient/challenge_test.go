@@ -48,7 +48,7 @@ func TestCheckResponse(t *testing.T) {
 	}
 }
 
-// The text says what to do next: which scope to ask for, if the API tells.
+// The text says what to do next: which scope to ask for, if the API names one.
 func TestRefusalSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	const one, two = "api://x/.default", "api://y/.default"

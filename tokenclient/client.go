@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/entragate/entragate/internal/cloud"
 	"github.com/entragate/entragate/internal/wait"
@@ -28,100 +29,118 @@ const (
 	DefaultMaxScopes = 64
 )
 
-// ErrClosed is wrapped by errors of [Source.Token] after [Client.Close].
+// ErrClosed is the cause of errors of [Source.Token] after [Client.Close].
 var ErrClosed = errors.New("tokenclient: client is closed")
 
-// ErrScope is wrapped by errors of [Source.Token] for a scope that was refused
-// without asking the server: malformed, or one more than Config.MaxScopes.
+// ErrScope is the cause of errors of [Source.Token] for a scope that the client refuses
+// without a request: it is malformed, or there are Config.MaxScopes others already.
 var ErrScope = errors.New("tokenclient: scope refused")
 
-// Config says who asks for tokens and where. ClientID, Credential and one of
-// TenantID and TokenURL are required; every other field's zero value is a safe
-// default. It is read by [New] and not kept.
+// Config configures a [Client]. ClientID, Credential, and either TenantID or TokenURL
+// are required. The zero value of every other field is a safe default. Changes after
+// [New] have no effect.
 type Config struct {
 	// TenantID is the Entra tenant: its GUID or a verified domain. "common",
-	// "organizations" and "consumers" have no client credentials and are refused.
+	// "organizations" and "consumers" are refused: they do not support the
+	// client-credentials grant.
 	TenantID string
-	// ClientID is the client application. For Entra that is its application
-	// (client) ID, a GUID: neither its name nor its object ID. With TokenURL it
-	// is whatever that server calls it.
+	// ClientID identifies the client application. For Entra it is the application
+	// (client) ID, a GUID, and not the name or the object ID. With TokenURL it is the
+	// client_id at that server.
 	ClientID string
-	// Credential proves that it is that client. It is asked again for each
-	// fetch, so a file or function may rotate it at any time.
+	// Credential authenticates the client. It is read again for each fetch, so a file
+	// or function may rotate it at any time.
 	Credential Credential
-	// Fallback, if set, is tried once in the same fetch when Credential is
-	// refused as wrong, unknown or expired, and is then tried first until it is
-	// refused in turn. With the new secret in one and the old in the other a
-	// rotation needs no coordination.
+	// Fallback, if set, is a second credential. A fetch tries it once if Credential
+	// cannot be read or is refused as wrong, unknown or expired. After a success it is
+	// tried first, until it fails in turn. With the new secret in one field and the old
+	// secret in the other, a rotation needs no coordination.
 	Fallback Credential
 
 	// Cloud is "public" (the default), "usgov", "usgov-dod" or "china".
 	Cloud string
-	// Authority, if not empty, is the login host, such as
-	// https://login.contoso.com, with or without the tenant as its path; https,
-	// or http for loopback hosts. A host of one of the clouds is the same as its
-	// name in Cloud; any other excludes Cloud. It takes AZURE_AUTHORITY_HOST as
-	// it stands.
+	// Authority, if not empty, is the login host, such as https://login.contoso.com,
+	// with or without the tenant as its path. It must be https, or http for a loopback
+	// host. A login host of a known cloud is the same as naming that Cloud; with any
+	// other host Cloud must be empty. The format is the format of AZURE_AUTHORITY_HOST.
 	Authority string
-	// TokenURL is the token endpoint outright, for any OAuth 2.0 server. It
-	// excludes TenantID, Cloud and Authority.
+	// TokenURL is the full URL of the token endpoint of any OAuth 2.0 server. It
+	// cannot be combined with TenantID, Cloud and Authority.
 	TokenURL string
 	// SecretInHeader sends client ID and secret by HTTP Basic instead of in the
-	// body (RFC 6749 section 2.3.1). Entra takes both.
+	// body (RFC 6749 section 2.3.1). Entra accepts both.
 	SecretInHeader bool
-	// RS256 signs certificate assertions with RS256 instead of PS256, for
-	// servers that know no PSS.
+	// RS256 signs certificate assertions with RS256 instead of PS256, for servers
+	// that do not support PSS.
 	RS256 bool
-	// Params are sent along with each request, such as the "audience" that some
-	// servers want. The parameters of the grant itself cannot be replaced.
+	// Params are added to each token request, such as the "audience" that some servers
+	// require. They cannot replace the parameters of the grant itself.
 	Params url.Values
 
-	// HTTPClient makes the requests to the token endpoint; nil means one of our
-	// own. Its CheckRedirect and Jar are not used: a token endpoint that
-	// redirects is an error, because the credential would go along. After a
-	// request that timed out its idle connections are closed, since an HTTP/2
-	// connection that died unnoticed, as in a suspend, would time out each time.
+	// HTTPClient makes the requests to the token endpoint. If nil, the Client makes
+	// its own. CheckRedirect and Jar of HTTPClient are not used: a redirect of the
+	// token endpoint is an error, because it would send the credential to another
+	// server. Each connection is used for one request only. So bytes that a server
+	// sends after its answer are never read, and a connection that broke during a
+	// suspend affects one request at most.
+	//
+	// [Source.Client], and [NewTransport] without a Base, use its transport too, so
+	// that a proxy or a private CA is configured in one place. If HTTPClient, CAFile
+	// and ProxyURL are not set, API calls use http.DefaultTransport.
 	HTTPClient *http.Client
-	// Timeout bounds one request to the token endpoint together with reading
-	// the credential, by the machine's clock also where Now is another. 0 means
-	// [DefaultTimeout].
+	// CAFile is a PEM file with certificate authorities that are trusted in addition to
+	// the system's, for token requests and API calls. New reads it once.
+	CAFile string
+	// ProxyURL is an http, https or socks5 proxy for token requests and API calls. If
+	// empty, HTTPS_PROXY and NO_PROXY apply. CAFile and ProxyURL cannot be combined
+	// with HTTPClient.
+	ProxyURL string
+	// Timeout is the longest time of one request to the token endpoint, including
+	// reading the credential, and of reading the credential in [New]. It is measured
+	// with the real clock, even if Now is set. A read of a credential that hangs is
+	// abandoned; after 8 abandoned reads the credential is not read again until one of
+	// them returns. 0 means [DefaultTimeout].
 	Timeout time.Duration
-	// MaxScopes bounds how many scopes [Client.Source] keeps. 0 means
-	// [DefaultMaxScopes].
+	// MaxScopes is how many scopes [Client.Source] keeps. 0 means [DefaultMaxScopes].
 	MaxScopes int
 
-	// Now is the clock, nil for time.Now. See the package's part on clocks.
+	// Now is the clock; nil means time.Now. See "The clock" in the package
+	// documentation.
 	Now func() time.Time
-	// Sleep waits for d or for the context, and then returns its error. nil
-	// means a timer.
+	// Sleep waits for d, or until the context ends, and then returns the context's
+	// error. nil means a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	// Logger gets one record for each request to the token endpoint: Info when
-	// it gave a token, Warn when it did not. Never a secret or token. nil means
-	// none. See the package's part on telemetry.
+	// Logger receives one record for each request to the token endpoint: Info with a
+	// token, Warn without one. No record holds a secret or token. nil means no log. See
+	// "Telemetry" in the package documentation.
 	Logger *slog.Logger
-	// MeterProvider gets the measurements that the package's part on telemetry
-	// lists. nil means none, at no cost.
+	// MeterProvider receives the metrics that "Telemetry" in the package documentation
+	// lists. nil means no metrics.
 	MeterProvider metric.MeterProvider
-	// OnExpiring is called after a fetch whose credential ends within 30 days,
-	// at most once a day for each credential, as far as the end is known: see
-	// [Credential.ExpiresAt]. It runs on the fetch's goroutine and must not block.
+	// TracerProvider receives a span for each request to the token endpoint. nil means
+	// no spans.
+	TracerProvider trace.TracerProvider
+	// OnExpiring is called after a successful fetch if the credential expires within 30
+	// days, at most once a day for each credential. The expiry must be known: see
+	// [Credential.ExpiresAt]. OnExpiring runs on the goroutine of the fetch and must not
+	// block.
 	OnExpiring func(Expiring)
 }
 
-// Expiring is what [Config.OnExpiring] is told.
+// Expiring is the argument of [Config.OnExpiring]: a credential that expires soon.
 type Expiring struct {
 	// ClientID is the client application.
 	ClientID string
-	// Credential says which credential, never its value: "secret from file
+	// Credential describes the credential, without its value: "secret from file
 	// /run/secrets/api", "certificate CN=caller".
 	Credential string
-	// At is when it ends.
+	// At is the time at which the credential expires.
 	At time.Time
 }
 
-// Client gets the tokens of one client application. Its scopes share one HTTP
-// client, one credential and one back-off. Safe for concurrent use.
+// Client gets the tokens of one client application. Its scopes share one HTTP client,
+// the credentials and one back-off. It is safe for concurrent use.
 type Client struct {
 	clientID    string
 	tokenURL    string
@@ -133,8 +152,10 @@ type Client struct {
 	preferred   atomic.Int32 // index of the credential to try first
 
 	http      *http.Client
-	ownHTTP   bool        // nobody else uses http
-	stalled   atomic.Bool // the last request timed out: its connection may be dead
+	base      http.RoundTripper // of API calls
+	ownBase   *http.Transport   // base, if nobody else uses it
+	hidden    redactor          // the query of tokenURL
+	slots     chan struct{}     // holds one element for each running fetch
 	timeout   time.Duration
 	maxScopes int
 	time      func() time.Time
@@ -142,10 +163,11 @@ type Client struct {
 	realTime  bool // clock reads the machine's clocks
 	sleep     func(context.Context, time.Duration) error
 	log       *slog.Logger
-	meter     *meter // nil: off
+	meter     *meter       // nil: off
+	tracer    trace.Tracer // nil: off
 	expiring  func(Expiring)
 
-	life   context.Context // ends with Close: the owner of every fetch
+	life   context.Context // parent of every fetch; ends with Close
 	end    context.CancelFunc
 	active sync.WaitGroup
 
@@ -155,9 +177,9 @@ type Client struct {
 	pause   atomic.Pointer[pause] // written under mu
 }
 
-// New checks cfg completely and reads file and environment credentials once, so
-// that no later call meets a configuration error. It sends nothing. The error
-// names the field.
+// New checks cfg and makes a Client. It reads credentials from files and from the
+// environment once, so that configuration errors appear here and not in later calls.
+// It sends no request. An error names the field that is wrong.
 func New(cfg Config) (*Client, error) {
 	c, err := configure(cfg)
 	if err != nil {
@@ -170,15 +192,18 @@ func New(cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("tokenclient: MeterProvider: %w", err)
 		}
 	}
+	if cfg.TracerProvider != nil {
+		c.tracer = cfg.TracerProvider.Tracer("github.com/entragate/entragate/tokenclient")
+	}
 	return c, nil
 }
 
-// Source is the token source of one scope: for Entra api://{application
-// ID}/.default, elsewhere what the server knows, and empty if it wants none.
-// The same scope always gives the same Source. It never fails: a scope that
-// cannot be used, or one more than Config.MaxScopes, gives a Source whose every
-// call fails with an [Error] that wraps [ErrScope]. Scopes belong to the
-// program, never to its input.
+// Source returns the token source of one scope. For Entra the scope is
+// api://{application ID}/.default. For other servers it is what the server defines;
+// empty sends no scope. The same scope returns the same Source. Source never fails: for
+// a malformed scope, or if there are Config.MaxScopes others already, every call of the
+// returned Source fails with an [Error] that wraps [ErrScope]. Do not take scopes from
+// the program's input.
 func (c *Client) Source(scope string) *Source {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,17 +219,17 @@ func (c *Client) Source(scope string) *Source {
 	return s
 }
 
-// Close stops fetches that are under way and waits for them. Tokens that are
-// still fresh go on being handed out; what would need a fetch then fails with
-// [ErrClosed]. It always returns nil and may be called more than once.
+// Close stops running fetches and waits for them. Afterwards [Source.Token] still returns
+// tokens that are valid, and fails with [ErrClosed] if it would need a fetch. Close
+// always returns nil and may be called more than once.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
 	c.end()
 	c.active.Wait()
-	if c.ownHTTP {
-		c.http.CloseIdleConnections()
+	if c.ownBase != nil {
+		c.ownBase.CloseIdleConnections()
 	}
 	c.meter.close()
 	return nil
@@ -215,6 +240,7 @@ func configure(cfg Config) (*Client, error) {
 		clientID: cfg.ClientID, basic: cfg.SecretInHeader, rs256: cfg.RS256,
 		timeout: cfg.Timeout, maxScopes: cfg.MaxScopes, sleep: cfg.Sleep,
 		log: cfg.Logger, expiring: cfg.OnExpiring, sources: map[string]*Source{},
+		slots: make(chan struct{}, maxFetches),
 	}
 	if err := checkPrintable("ClientID", cfg.ClientID); err != nil {
 		return nil, err
@@ -223,6 +249,7 @@ func configure(cfg Config) (*Client, error) {
 	if c.tokenURL, c.entra, err = endpoint(cfg); err != nil {
 		return nil, err
 	}
+	c.hideQuery()
 	if c.entra && !cloud.IsGUID(cfg.ClientID) { // not shown: it may be the secret, in the wrong field
 		return nil, errors.New("ClientID: must be the application (client) ID that Entra shows, a GUID; a name will not do")
 	}
@@ -233,7 +260,9 @@ func configure(cfg Config) (*Client, error) {
 	if err := c.setLimits(); err != nil {
 		return nil, err
 	}
-	c.http, c.ownHTTP = endpointClient(cfg.HTTPClient)
+	if err := c.connect(cfg); err != nil {
+		return nil, err
+	}
 	if err := c.addCredentials(cfg); err != nil {
 		return nil, err
 	}
@@ -272,18 +301,44 @@ func (c *Client) addCredentials(cfg Config) error {
 	if cfg.Credential.method == nil {
 		return inField("Credential", errors.New("required: see Secret, SecretFile, CertificateFile, AssertionFile and the like"))
 	}
-	if err := cfg.Credential.check(c.time()); err != nil {
-		return inField("Credential", err)
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	for field, credential := range map[string]Credential{"Credential": cfg.Credential, "Fallback": cfg.Fallback} {
+		if credential.method == nil {
+			continue
+		}
+		if err := newCredentialState(credential).check(ctx, c.time()); err != nil {
+			return inField(field, err)
+		}
 	}
-	c.credentials = append(c.credentials, &credentialState{Credential: cfg.Credential})
-	if cfg.Fallback.method == nil {
-		return nil
+	c.credentials = append(c.credentials, newCredentialState(cfg.Credential))
+	if cfg.Fallback.method != nil {
+		c.credentials = append(c.credentials, newCredentialState(cfg.Fallback))
 	}
-	if err := cfg.Fallback.check(c.time()); err != nil {
-		return inField("Fallback", err)
-	}
-	c.credentials = append(c.credentials, &credentialState{Credential: cfg.Fallback})
 	return nil
+}
+
+// hideQuery keeps the query of the token URL out of errors, because some servers expect
+// a key there.
+func (c *Client) hideQuery() {
+	u, err := url.Parse(c.tokenURL)
+	if err != nil || u.RawQuery == "" {
+		return
+	}
+	c.hidden.hide(u.RawQuery)
+	for _, values := range u.Query() {
+		for _, v := range values {
+			if len(v) >= minHidden { // shorter values occur in most texts by chance
+				c.hidden.hide(v)
+			}
+		}
+	}
+}
+
+// shownURL is the token URL without its query, for errors.
+func (c *Client) shownURL() string {
+	bare, _, _ := strings.Cut(c.tokenURL, "?")
+	return bare
 }
 
 var tenantForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
@@ -292,7 +347,7 @@ var tenantForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
 func endpoint(cfg Config) (tokenURL string, entra bool, err error) {
 	if cfg.TokenURL != "" {
 		if cfg.TenantID != "" || cfg.Cloud != "" || cfg.Authority != "" {
-			return "", false, errors.New("TokenURL: excludes TenantID, Cloud and Authority")
+			return "", false, errors.New("TokenURL: cannot be combined with TenantID, Cloud and Authority")
 		}
 		bare, _, _ := strings.Cut(cfg.TokenURL, "?") // RFC 6749 section 3.2 allows a query
 		if strings.Contains(cfg.TokenURL, "#") {
@@ -316,7 +371,7 @@ func endpoint(cfg Config) (tokenURL string, entra bool, err error) {
 	return hosts.TokenURL(cfg.TenantID), true, nil
 }
 
-// grantParams are set by us alone.
+// grantParams are the parameters that Config.Params cannot set.
 var grantParams = []string{
 	"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope",
 }
@@ -332,7 +387,7 @@ func checkParams(p url.Values) (url.Values, error) {
 	return out, nil
 }
 
-// inField is err with the name of the Config's field that it concerns.
+// inField adds the name of a field of Config to err.
 func inField(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
 func checkPrintable(field, s string) error {
@@ -361,21 +416,4 @@ func (c *Client) checkScope(scope string) error {
 		return fmt.Errorf("the client has %d scopes already: see Config.MaxScopes", len(c.sources))
 	}
 	return nil
-}
-
-// endpointClient is base without its jar and without redirects, or one with
-// connections of its own.
-func endpointClient(base *http.Client) (client *http.Client, isOwn bool) {
-	own := http.Client{}
-	if base != nil {
-		own = *base
-	} else if t, ok := http.DefaultTransport.(*http.Transport); ok { // a program may have replaced it
-		t = t.Clone()
-		t.MaxIdleConnsPerHost = 4
-		t.MaxResponseHeaderBytes = 64 << 10
-		own.Transport, isOwn = t, true
-	}
-	own.Jar = nil
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own, isOwn
 }

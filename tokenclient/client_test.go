@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"golang.org/x/oauth2"
 
 	"github.com/entragate/entragate/tokenclient"
@@ -42,7 +45,7 @@ func TestBadConfig(t *testing.T) {
 		"Authority: excludes Cloud":       func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://x", "china" },
 		`but Cloud is "china"`:            func(c *tokenclient.Config) { c.Authority, c.Cloud = "https://login.microsoftonline.com", "china" },
 		`Authority: path "/other" is not`: func(c *tokenclient.Config) { c.Authority = "https://x/other" },
-		"TokenURL: excludes":              func(c *tokenclient.Config) { c.TokenURL = "https://x/token" },
+		"TokenURL: cannot be combined":    func(c *tokenclient.Config) { c.TokenURL = "https://x/token" },
 		"TokenURL: must not carry a frag": func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "https://x/token?a#b" },
 		"TokenURL: must be https":         func(c *tokenclient.Config) { c.TenantID, c.TokenURL = "", "http://x/token" },
 		`Params: "client_secret" belongs`: func(c *tokenclient.Config) { c.Params = url.Values{"client_secret": {"x"}} },
@@ -122,15 +125,23 @@ func TestCloseEndsOwnConnections(t *testing.T) {
 // The connections of a client that was given are others' too.
 func TestCloseLeavesGivenConnections(t *testing.T) {
 	t.Parallel()
-	conn := &deadConnection{}
-	conn.closed.Store(1)
+	conn := &countsClosing{}
 	c, err := tokenclient.New(tokenclient.Config{
 		TenantID: tenant, ClientID: clientID, Credential: tokenclient.Secret(password), HTTPClient: &http.Client{Transport: conn},
 	})
 	require.NoError(t, err)
 	mustFail(t, c.Source(scope))
 	require.NoError(t, c.Close())
-	assert.EqualValues(t, 1, conn.closed.Load())
+	assert.Zero(t, conn.closed.Load())
+}
+
+// countsClosing answers 400.
+type countsClosing struct{ closed atomic.Int32 }
+
+func (c *countsClosing) CloseIdleConnections() { c.closed.Add(1) }
+
+func (c *countsClosing) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusBadRequest, Body: http.NoBody}, nil
 }
 
 func TestParamsAreSentAlong(t *testing.T) {
@@ -212,10 +223,11 @@ func TestMetrics(t *testing.T) {
 			grantToken(w, n, 3600)
 		}
 	})
-	reader := metric.NewManualReader()
+	reader, spans := metric.NewManualReader(), tracetest.NewSpanRecorder()
 	clk := newClock()
 	c := newClient(t, e, clk, func(cfg *tokenclient.Config) {
 		cfg.MeterProvider = metric.NewMeterProvider(metric.WithReader(reader))
+		cfg.TracerProvider = trace.NewTracerProvider(trace.WithSpanProcessor(spans))
 	})
 	s := c.Source(scope)
 	for range 2 {
@@ -224,6 +236,10 @@ func TestMetrics(t *testing.T) {
 	}
 	mustToken(t, s)
 	clk.advance(90 * time.Second)
+
+	require.Len(t, spans.Ended(), 3)
+	assert.Equal(t, "entragate.tokenclient.fetch", spans.Ended()[0].Name())
+	assert.Contains(t, spans.Ended()[0].Attributes(), attribute.String("entragate.outcome", "invalid_client"))
 
 	got := map[string]any{}
 	for _, m := range collect(t, reader) {
@@ -306,12 +322,42 @@ type perRPC interface {
 
 func TestPerRPC(t *testing.T) {
 	t.Parallel()
-	var creds perRPC = newClient(t, newEndpoint(t, nil), nil, nil).Source(scope).PerRPC()
+	var creds perRPC
+	source := newClient(t, newEndpoint(t, nil), nil, nil).Source(scope)
+	creds = tokenclient.PerRPC(source, rpcError)
 	assert.True(t, creds.RequireTransportSecurity())
 	md, err := creds.GetRequestMetadata(patient(t), "https://host/service")
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"authorization": "Bearer token-1"}, md)
-	bad := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) })
-	_, err = newClient(t, bad, nil, nil).Source(scope).PerRPC().GetRequestMetadata(patient(t))
-	require.ErrorAs(t, err, new(*tokenclient.Error))
+	creds = tokenclient.InsecurePerRPC(source, rpcError)
+	assert.False(t, creds.RequireTransportSecurity())
 }
+
+// A call fails with the code that says whether to try again.
+func TestPerRPCCodes(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	late, cancelLate := context.WithDeadline(context.Background(), time.Unix(1, 0))
+	defer cancelLate()
+	for name, tt := range map[string]struct {
+		status int
+		ctx    context.Context
+		want   rpcCode
+	}{
+		"outage": {503, patient(t), 14}, "refused": {400, patient(t), 16}, "cancelled": {503, ended, 1}, "too late": {503, late, 4},
+	} {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) })
+		_, err := tokenclient.PerRPC(newClient(t, e, newClock(), nil).Source(scope), rpcError).GetRequestMetadata(tt.ctx)
+		var code rpcCode
+		require.ErrorAs(t, err, &code, name)
+		assert.Equal(t, tt.want, code, name)
+	}
+}
+
+// rpcCode is as gRPC's codes.Code, and rpcError as its status.Error.
+type rpcCode uint32
+
+func (c rpcCode) Error() string { return "rpc error " + strconv.Itoa(int(c)) }
+
+func rpcError(code rpcCode, message string) error { return fmt.Errorf("%s: %w", message, code) }

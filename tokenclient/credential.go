@@ -18,28 +18,30 @@ import (
 
 const (
 	maxFile    = 1 << 20 // bytes of a credential file
+	maxHung    = 8       // abandoned reads of a credential
 	warnBefore = 30 * 24 * time.Hour
 	warnEvery  = 24 * time.Hour
 )
 
-// Credential proves to the token endpoint which client asks. Make it with
-// [Secret], [SecretEnv], [SecretFile], [SecretFunc], [Certificate],
-// [CertificateFile], [AssertionFile], [AssertionFunc] or [GitHubAssertion]. The
-// zero value is no credential. It is immutable and prints as what it is and
-// where it comes from, never as its value.
+// Credential authenticates a client at the token endpoint. Make it with [Secret],
+// [SecretEnv], [SecretFile], [SecretFunc], [Certificate], [CertificateFile],
+// [EncryptedCertificateFile], [AssertionFile], [AssertionFunc] or [GitHubAssertion]. The
+// zero value is no credential. A Credential is immutable. It prints as its kind and its
+// origin, never as its value.
 type Credential struct {
 	method method
 	ends   time.Time
 }
 
-// ExpiresAt is c with its end made known, for [Config.OnExpiring]. Certificates
-// know their end by themselves; Entra shows a secret's when it is made.
+// ExpiresAt returns c with the time at which it expires, for [Config.OnExpiring]. Use it
+// for secrets: Entra shows the expiry when a secret is created. For certificates the
+// expiry in the certificate is used.
 func (c Credential) ExpiresAt(end time.Time) Credential {
 	c.ends = end
 	return c
 }
 
-// String says what kind of credential it is and where it comes from.
+// String returns the kind of the credential and its origin.
 func (c Credential) String() string {
 	if c.method == nil {
 		return "no credential"
@@ -47,73 +49,78 @@ func (c Credential) String() string {
 	return c.method.name()
 }
 
-// Format writes [Credential.String] whatever the verb.
+// Format writes [Credential.String] for every verb.
 func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
 
-// MarshalText gives [Credential.String].
+// MarshalText returns [Credential.String].
 func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-func (c Credential) check(now time.Time) error { return c.method.check(now) }
-
-// method is one way to prove it.
+// method is one kind of credential.
 type method interface {
-	// name is for people, without the secret.
+	// name describes the credential, without the secret.
 	name() string
-	// check finds at construction what can be found without a network.
+	// check is called by New. It finds errors that need no network.
 	check(now time.Time) error
-	// prove adds the proof to g, read anew. Its error holds no secret. ends is
-	// when the credential ends, zero if unknown.
-	prove(ctx context.Context, g *grant) (ends time.Time, err error)
+	// prove reads the credential again and makes a proof for a request of c. If it
+	// returns an error, only the proof's hidden is valid.
+	prove(ctx context.Context, c *Client) (proof, error)
 }
 
-// grant is a token request in the making.
-type grant struct {
-	client *Client
-	now    time.Time
+// proof is what a credential adds to one token request.
+type proof struct {
 	form   url.Values
-	header string   // Authorization, if any
-	hidden []string // must not come back in an error
+	header string    // the Authorization header; may be empty
+	hidden redactor  // secrets that errors must not show
+	ends   time.Time // when the credential expires, zero if unknown
+	stale  string    // advice, if the assertion's own exp has passed
 }
 
-func (g *grant) request(ctx context.Context, id string) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.client.tokenURL, strings.NewReader(g.form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Client-Request-Id", id)
-	req.Header.Set("Return-Client-Request-Id", "true")
-	if g.header != "" {
-		req.Header.Set("Authorization", g.header)
-	}
-	return req, nil
-}
-
-// credentialState is a credential of one client, with what was found out.
+// credentialState is a credential of one client, with its expiry and last warning.
 type credentialState struct {
 	Credential
+	hung hung
 
 	mu     sync.Mutex
 	ends   time.Time
 	warned time.Time
 }
 
-func (s *credentialState) prove(ctx context.Context, g *grant) error {
-	ends, err := s.method.prove(ctx, g)
+func newCredentialState(c Credential) *credentialState {
+	return &credentialState{Credential: c, hung: hung{most: maxHung}}
+}
+
+// check is method.check until the context ends.
+func (s *credentialState) check(ctx context.Context, now time.Time) error {
+	_, err := bounded(ctx, &s.hung, func(context.Context) (struct{}, error) { return struct{}{}, s.method.check(now) })
+	return s.explain(err)
+}
+
+// prove is method.prove until the context ends.
+func (s *credentialState) prove(ctx context.Context, c *Client) (proof, error) {
+	p, err := bounded(ctx, &s.hung, func(ctx context.Context) (proof, error) { return s.method.prove(ctx, c) })
 	if err != nil {
-		return err
-	}
-	if ends.IsZero() {
-		ends = s.Credential.ends
+		return p, s.explain(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ends = ends
-	return nil
+	if s.ends = p.ends; s.ends.IsZero() {
+		s.ends = s.Credential.ends
+	}
+	return p, nil
 }
 
-// warn calls the hook if the credential is about to end.
+// explain adds the credential's name to an error that is not from its method.
+func (s *credentialState) explain(err error) error {
+	switch {
+	case err == context.DeadlineExceeded:
+		return fmt.Errorf("%s: reading it takes too long: %w", s, err)
+	case err == context.Canceled, err == errHung:
+		return fmt.Errorf("%s: %w", s, err)
+	}
+	return err
+}
+
+// warn calls Config.OnExpiring if the credential expires soon.
 func (s *credentialState) warn(c *Client) {
 	if c.expiring == nil {
 		return
@@ -131,33 +138,33 @@ func (s *credentialState) warn(c *Client) {
 	}
 }
 
-// Secret is a client secret that the program has already. Prefer a source that
-// can change while the program runs.
+// Secret returns a credential with a fixed client secret. Prefer a credential that can
+// change while the program runs, such as [SecretFile].
 func Secret(value string) Credential {
 	v := secret.New(value)
 	return secretFrom("secret", func(context.Context) (string, error) { return v.Reveal(), nil }, true)
 }
 
-// SecretEnv is a client secret in an environment variable. It must be set when
-// [New] is called.
+// SecretEnv returns a credential that reads a client secret from an environment
+// variable. The variable must be set when [New] is called.
 func SecretEnv(variable string) Credential {
 	return secretFrom("secret from environment variable "+variable, func(context.Context) (string, error) {
 		return os.Getenv(variable), nil
 	}, true)
 }
 
-// SecretFile is a client secret in a file, such as a mounted Kubernetes secret.
-// The file must be there when [New] is called and is read again for each fetch.
-// Line ends behind the secret are cut off.
+// SecretFile returns a credential that reads a client secret from a file, such as a
+// mounted Kubernetes secret. The file must exist when [New] is called. It is read again
+// for each fetch. Line ends after the secret are removed.
 func SecretFile(path string) Credential {
 	return secretFrom("secret from file "+path, func(context.Context) (string, error) { return readFile(path) }, true)
 }
 
-// SecretFunc is a client secret from wherever f gets it, such as a vault. f is
-// called for each fetch, so by several goroutines at once if there are several
-// scopes, and must heed its context, which ends with Config.Timeout. As a
-// [TransportConfig.SubscriptionKey] it is called for each request, with that
-// request's context. Its error must not hold the secret.
+// SecretFunc returns a credential that gets a client secret from f, for example from a
+// vault. f is called for each fetch, from several goroutines at once if there are several
+// scopes. It must return when its context ends, after Config.Timeout. In
+// [TransportConfig.SubscriptionKey], f is called for each request with that request's
+// context. Its error must not hold the secret.
 func SecretFunc(f func(context.Context) (string, error)) Credential {
 	if f == nil {
 		return Credential{}
@@ -169,7 +176,7 @@ func SecretFunc(f func(context.Context) (string, error)) Credential {
 type secretMethod struct {
 	label string
 	read  func(context.Context) (string, error)
-	early bool // may be read at construction
+	early bool // New reads it
 }
 
 func secretFrom(label string, read func(context.Context) (string, error), early bool) Credential {
@@ -186,25 +193,24 @@ func (m *secretMethod) check(time.Time) error {
 	return err
 }
 
-func (m *secretMethod) prove(ctx context.Context, g *grant) (time.Time, error) {
+func (m *secretMethod) prove(ctx context.Context, c *Client) (proof, error) {
 	value, err := m.value(ctx)
 	if err != nil {
-		return time.Time{}, err
+		return proof{}, err
 	}
-	g.hidden = append(g.hidden, value)
-	if g.client.basic {
+	p := proof{hidden: redactor{value}}
+	if c.basic {
 		req := http.Request{Header: http.Header{}}
-		req.SetBasicAuth(url.QueryEscape(g.client.clientID), url.QueryEscape(value))
-		g.header = req.Header.Get("Authorization")
-		g.hidden = append(g.hidden, strings.TrimPrefix(g.header, "Basic "))
-		return time.Time{}, nil
+		req.SetBasicAuth(url.QueryEscape(c.clientID), url.QueryEscape(value))
+		p.header = req.Header.Get("Authorization")
+		p.hidden.hide(strings.TrimPrefix(p.header, "Basic "))
+		return p, nil
 	}
-	g.form.Set("client_id", g.client.clientID)
-	g.form.Set("client_secret", value)
-	return time.Time{}, nil
+	p.form = url.Values{"client_id": {c.clientID}, "client_secret": {value}}
+	return p, nil
 }
 
-// value reads the secret and refuses what cannot be one.
+// value reads the secret and checks its form.
 func (m *secretMethod) value(ctx context.Context) (string, error) {
 	raw, err := m.read(ctx)
 	if err != nil {

@@ -4,55 +4,54 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	mrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/entragate/entragate/internal/secret"
 )
 
 const (
-	maxAnswer      = 1 << 20         // bytes of a token response
-	maxDescription = 600             // bytes of a description that are kept
-	assumedLife    = 5 * time.Minute // of a token without expires_in
-	maxLife        = 28 * time.Hour  // Entra's longest
-	refreshFrom    = 0.60            // of a token's life, without refresh_in
-	refreshTo      = 0.75            // of a token's life, with and without
-	minRefreshIn   = time.Second     // a smaller refresh_in would refresh all the time
-	leftOver       = int64(64 << 10) // bytes read so that a connection can be used again
+	maxAnswer    = 1 << 20                // bytes of a token response
+	assumedLife  = 5 * time.Minute        // of a token without expires_in
+	maxLife      = 28 * time.Hour         // Entra's longest
+	refreshFrom  = 0.60                   // of a token's life, without refresh_in
+	refreshTo    = 0.75                   // of a token's life, with and without
+	readAgain    = 250 * time.Millisecond // until the second read of a credential
+	minRefreshIn = time.Second            // a smaller refresh_in is ignored
 )
 
-// fetch gets a token with the preferred credential, and once more with the
-// other one if that was refused.
-func (c *Client) fetch(ctx context.Context, scope string) (*snapshot, *Error) {
+// fetch gets a token with the preferred credential. If that credential is refused or
+// cannot be read, it tries the other one.
+func (c *Client) fetch(ctx context.Context, scope, claims string) (*snapshot, *Error) {
 	first := int(c.preferred.Load())
 	var err *Error
 	for i := range c.credentials {
 		index := (first + i) % len(c.credentials)
+		cred := c.credentials[index]
 		var snap *snapshot
 		began := c.time()
-		if c.stalled.Swap(false) {
-			c.http.CloseIdleConnections()
-		}
-		snap, err = c.exchange(ctx, scope, c.credentials[index])
-		c.report(scope, c.credentials[index].String(), snap, err, began)
+		end := c.traced(ctx, scope)
+		snap, err = c.exchange(ctx, scope, claims, cred)
+		c.watch(func() { end(err) })
+		c.watch(func() { c.report(scope, cred.String(), snap, err, began) })
 		if err == nil {
 			c.preferred.Store(int32(index))
-			c.credentials[index].warn(c)
+			c.watch(func() { cred.warn(c) })
 			return snap, nil
-		}
-		if err.timeout {
-			c.stalled.Store(true)
 		}
 		if !err.refusesCredential() && !err.credential {
 			break
@@ -61,55 +60,91 @@ func (c *Client) fetch(ctx context.Context, scope string) (*snapshot, *Error) {
 	return nil, err
 }
 
+// watch runs a function that only observes. If it panics, the panic is logged if
+// possible, and the token is still returned.
+func (c *Client) watch(f func()) {
+	err := guarded(func() error { f(); return nil })
+	if err != nil && c.log != nil {
+		_ = guarded(func() error {
+			c.log.Error("a function of the Config panicked", "client_id", c.clientID, "error", err)
+			return nil
+		})
+	}
+}
+
 // exchange is one request to the token endpoint.
-func (c *Client) exchange(ctx context.Context, scope string, cred *credentialState) (*snapshot, *Error) {
+func (c *Client) exchange(ctx context.Context, scope, claims string, cred *credentialState) (*snapshot, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	g := &grant{client: c, now: c.time(), form: c.form(scope)}
-	if err := cred.prove(ctx, g); err != nil {
-		return nil, &Error{
-			Scope: scope, Err: err, credential: true,
-			timeout: ctx.Err() != nil, Retryable: ctx.Err() != nil,
-			Advice: "the credential could not be read",
-		}
+	proof, err := cred.prove(ctx, c)
+	if err != nil && ctx.Err() == nil && c.sleep(ctx, readAgain) == nil {
+		proof, err = cred.prove(ctx, c) // a vault or a file that is being replaced can fail once
+	}
+	proof.hidden.hide(c.hidden...)
+	if err != nil {
+		return nil, c.credentialError(ctx, scope, proof.hidden.cause(err))
 	}
 	id := newUUID()
-	req, err := g.request(ctx, id)
+	req, err := c.request(ctx, id, scope, claims, proof)
 	if err != nil {
-		return nil, &Error{Scope: scope, Err: err}
+		return nil, &Error{Scope: scope, Err: proof.hidden.cause(err)}
 	}
 	from, start := c.time(), c.clock()
 	status, header, body, err := c.send(req)
 	if err != nil {
-		return nil, c.transportError(ctx, scope, id, err)
+		return nil, c.transportError(ctx, scope, id, proof.hidden.cause(err))
 	}
 	if status == http.StatusOK {
-		snap, err := accept(scope, id, from, body, g.hidden)
+		snap, err := accept(scope, id, from, body, proof.hidden)
 		if err == nil {
 			snap.from = start
 		}
 		return snap, err
 	}
-	return nil, refusal(scope, id, status, header, body, g.hidden, c.time())
+	refused := refusal(scope, id, status, header, body, proof.hidden, c.time())
+	if refused.AADSTS == assertionOutOfTime && proof.stale != "" {
+		refused.Advice = proof.stale
+	}
+	return nil, refused
 }
 
-func (c *Client) form(scope string) url.Values {
+func (c *Client) request(ctx context.Context, id, scope, claims string, p proof) (*http.Request, error) {
 	form := url.Values{}
-	for name, values := range c.params {
-		form[name] = values
-	}
+	maps.Copy(form, c.params)
+	maps.Copy(form, p.form)
 	form.Set("grant_type", "client_credentials")
 	if scope != "" {
 		form.Set("scope", scope)
 	}
-	return form
+	if claims != "" {
+		form.Set("claims", claims)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.tokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Client-Request-Id", id)
+	req.Header.Set("Return-Client-Request-Id", "true")
+	if p.header != "" {
+		req.Header.Set("Authorization", p.header)
+	}
+	// net/http logs bytes that a server sends on an idle connection. A server could
+	// send back the request, and so the credential.
+	req.Close = true
+	return req, nil
 }
 
-// send makes the request and reads a bounded answer.
+// send sends the request and reads the answer up to maxAnswer bytes.
 func (c *Client) send(req *http.Request) (int, http.Header, []byte, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, nil, nil, err
+		var withURL *url.Error
+		if errors.As(err, &withURL) { // its text shows the query of TokenURL
+			err = withURL.Err
+		}
+		return 0, nil, nil, fmt.Errorf("%s %s: %w", req.Method, c.shownURL(), err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -134,31 +169,42 @@ type answer struct {
 	TraceID       string `json:"trace_id"`
 }
 
-// seconds is a number or a string with a number in it, as older servers send.
-// What is neither is unknown rather than an error.
+// seconds is a whole number of seconds or, from older servers, a string that holds one.
+// null is treated like a missing member.
 type seconds struct {
 	d     time.Duration
 	known bool
 }
 
+var secondsForm = regexp.MustCompile(`^(?:"([0-9]{1,18})"|([0-9]{1,18})(?:\.0{1,3})?)$`)
+
 func (s *seconds) UnmarshalJSON(b []byte) error {
-	n, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
-	if err != nil || n != n {
+	if string(b) == "null" {
 		return nil
 	}
-	n = max(-1, min(n, (10*365*24*time.Hour).Seconds()))
-	*s = seconds{d: time.Duration(n * float64(time.Second)), known: true}
+	m := secondsForm.FindSubmatch(b)
+	if m == nil {
+		return errors.New("a number of seconds is expected")
+	}
+	n, err := strconv.ParseInt(string(m[1])+string(m[2]), 10, 64)
+	if err != nil {
+		return err
+	}
+	*s = seconds{d: time.Duration(min(n, int64(maxLife/time.Second)+1)) * time.Second, known: true}
 	return nil
 }
 
-// accept makes a snapshot of a 200, but for its instant.
-func accept(scope, id string, from time.Time, body []byte, hidden []string) (*snapshot, *Error) {
+// accept makes a snapshot of an answer with status 200. The caller sets snapshot.from.
+func accept(scope, id string, from time.Time, body []byte, hidden redactor) (*snapshot, *Error) {
 	refuse := func(why string) (*snapshot, *Error) {
 		return nil, &Error{Scope: scope, StatusCode: http.StatusOK, CorrelationID: id, Err: errors.New(why)}
 	}
 	var a answer
 	if err := json.Unmarshal(body, &a); err != nil {
-		return refuse("the answer is no JSON token response: is something else at the token URL?")
+		if member := hidden.line(string(position(err))); member != "" {
+			return refuse(fmt.Sprintf("the answer's member %s occurs twice or is not what a token response has there (RFC 6749 section 5.1)", member))
+		}
+		return refuse("the answer is not a JSON token response: check the token URL")
 	}
 	if a.AccessToken == "" && a.Error != "" {
 		return nil, refusal(scope, id, http.StatusOK, nil, body, hidden, from)
@@ -186,9 +232,22 @@ func accept(scope, id string, from time.Time, body []byte, hidden []string) (*sn
 	}, nil
 }
 
-// refreshAt is the age from which on a token is refreshed. The server's
-// refresh_in is never anticipated; replicas that started together spread over
-// the time behind it.
+// position returns the JSON member at which a decoder error occurred; empty if unknown.
+func position(err error) jsontext.Pointer {
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) {
+		return semantic.JSONPointer
+	}
+	var syntactic *jsontext.SyntacticError
+	if errors.As(err, &syntactic) {
+		return syntactic.JSONPointer
+	}
+	return ""
+}
+
+// refreshAt returns the age at which a token is refreshed: a random age, so that replicas
+// that started together do not refresh together, and never before the server's
+// refresh_in.
 func refreshAt(life time.Duration, in seconds) time.Duration {
 	from := time.Duration(float64(life) * refreshFrom)
 	to := time.Duration(float64(life) * refreshTo)
@@ -199,18 +258,18 @@ func refreshAt(life time.Duration, in seconds) time.Duration {
 	return from + mrand.N(max(1, to-from))
 }
 
-// refusal makes an Error of an answer that is none of success.
-func refusal(scope, id string, status int, header http.Header, body []byte, hidden []string, now time.Time) *Error {
+// refusal makes an Error of an answer without a token.
+func refusal(scope, id string, status int, header http.Header, body []byte, hidden redactor, now time.Time) *Error {
 	var a answer
-	_ = json.Unmarshal(body, &a) // whatever was understood: proxies answer with pages
+	_ = json.Unmarshal(body, &a) // uses what could be decoded: proxies answer with HTML pages
 	e := &Error{
-		Scope: scope, StatusCode: status, Code: oneLine(a.Error, hidden), AADSTS: aadsts(a),
-		Description:   oneLine(a.Description, hidden),
-		CorrelationID: id, TraceID: oneLine(a.TraceID, hidden),
+		Scope: scope, StatusCode: status, Code: hidden.line(a.Error), AADSTS: aadsts(a),
+		Description:   hidden.line(a.Description),
+		CorrelationID: id, TraceID: hidden.line(a.TraceID),
 		RetryAfter: retryAfter(header, now),
 	}
 	if a.CorrelationID != "" {
-		e.CorrelationID = oneLine(a.CorrelationID, hidden)
+		e.CorrelationID = hidden.line(a.CorrelationID)
 	}
 	e.Retryable = retryableStatus(status) || e.Code == "temporarily_unavailable" || e.Code == "server_error"
 	e.Advice = e.advise()
@@ -222,7 +281,8 @@ func retryableStatus(status int) bool {
 		status >= 500 && status != http.StatusNotImplemented
 }
 
-// aadsts is Entra's number: the one its text begins with, else the first listed.
+// aadsts returns Entra's error number: from the start of the description, otherwise the
+// first of error_codes.
 func aadsts(a answer) int {
 	if rest, ok := strings.CutPrefix(a.Description, "AADSTS"); ok {
 		digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
@@ -236,8 +296,8 @@ func aadsts(a answer) int {
 	return 0
 }
 
-// retryAfter reads seconds or a date (RFC 9110 section 10.2.3), which counts from
-// the answer's own Date, if it has one: our clock may be wrong.
+// retryAfter reads Retry-After (RFC 9110 section 10.2.3): seconds or a date. A date is
+// compared with the answer's own Date if there is one, because our clock may be wrong.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	v := header.Get("Retry-After")
 	if n, err := strconv.Atoi(v); err == nil && n > 0 {
@@ -252,26 +312,19 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// oneLine takes what was sent to the server out of its text, and what could
-// break a log line.
-func oneLine(s string, hidden []string) string {
-	for _, h := range hidden {
-		s = strings.ReplaceAll(s, h, secret.Shown)
-		s = strings.ReplaceAll(s, url.QueryEscape(h), secret.Shown)
+// credentialError makes an Error for a credential that could not be read.
+func (c *Client) credentialError(ctx context.Context, scope string, err error) *Error {
+	if c.life.Err() != nil {
+		return &Error{Scope: scope, Err: ErrClosed, credential: true}
 	}
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > maxDescription {
-		s = strings.ToValidUTF8(s[:maxDescription], "") + "..."
+	return &Error{
+		Scope: scope, Err: err, credential: true,
+		timeout: ctx.Err() != nil, Retryable: ctx.Err() != nil || errors.Is(err, errHung),
+		Advice: "the credential could not be read",
 	}
-	return strings.ToValidUTF8(s, "?")
 }
 
-// transportError is for a request that got no answer.
+// transportError makes an Error for a request without an answer.
 func (c *Client) transportError(ctx context.Context, scope, id string, err error) *Error {
 	e := &Error{Scope: scope, CorrelationID: id, Err: err, Retryable: true}
 	var netErr net.Error
@@ -281,7 +334,7 @@ func (c *Client) transportError(ctx context.Context, scope, id string, err error
 	case ctx.Err() != nil:
 		e.timeout = true
 		e.Err = fmt.Errorf("the token endpoint did not answer within %v: %w", c.timeout, err)
-	case errors.As(err, &netErr) && netErr.Timeout(): // of the given HTTP client
+	case errors.As(err, &netErr) && netErr.Timeout(): // the timeout of Config.HTTPClient
 		e.timeout = true
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		e.Retryable = false
@@ -290,7 +343,7 @@ func (c *Client) transportError(ctx context.Context, scope, id string, err error
 	return e
 }
 
-// report tells log and metrics of one request.
+// report writes one request to log and metrics.
 func (c *Client) report(scope, credential string, snap *snapshot, err *Error, began time.Time) {
 	took := c.time().Sub(began)
 	c.meter.fetched(c.clientID, scope, err, took)
@@ -310,7 +363,7 @@ func (c *Client) report(scope, credential string, snap *snapshot, err *Error, be
 	c.log.LogAttrs(context.Background(), level, message, attrs...)
 }
 
-// newUUID is a random UUID (RFC 9562 section 5.4).
+// newUUID returns a random UUID (RFC 9562 section 5.4).
 func newUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -60,7 +60,7 @@ func (s shop) as(t *testing.T, credential tokenclient.Credential, change func(*t
 func (s shop) secret() tokenclient.Credential { return tokenclient.Secret(s.client.Secret.Reveal()) }
 
 // admin changes the client's application.
-func (s shop) admin(t *testing.T) *entratest.Directory {
+func (s shop) admin(t *testing.T) provision.Directory {
 	t.Helper()
 	admin, err := s.AddCaller("admin", entratest.ReadWriteAll)
 	require.NoError(t, err)

@@ -160,6 +160,49 @@ func ExampleConfig_fallback() {
 	// Output: <nil>
 }
 
+// A unit test of code that uses a Source needs no network and no tenant: the
+// HTTP client answers by itself, for the token endpoint as well as for the API.
+func ExampleSource_unitTest() {
+	network := &http.Client{Transport: fakeNetwork(func(r *http.Request) string {
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			return `{"access_token": "test-token", "token_type": "Bearer", "expires_in": 3600}`
+		}
+		return "order 7, asked for with " + r.Header.Get("Authorization")
+	})}
+	client, err := tokenclient.New(tokenclient.Config{
+		TenantID:   "0f6b6a5e-8a0b-4c57-9d5f-0d4f3a1b2c3d",
+		ClientID:   "5d3f9a52-1a5d-4e0b-9a51-2f7b7f3f4c11",
+		Credential: tokenclient.Secret("any"),
+		HTTPClient: network, // token requests and API calls
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	api, err := client.Source("api://2e1c0d6a-5b7e-4c39-8b8e-7a3b9e0d1f22/.default").Client("api.contoso.com")
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp, err := api.Get("https://api.contoso.com/orders/7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(body))
+	// Output: order 7, asked for with Bearer test-token
+}
+
+// fakeNetwork answers each request with 200 and a text.
+type fakeNetwork func(*http.Request) string
+
+func (f fakeNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(f(r))), Request: r}, nil
+}
+
 // A subscription key instead of a token.
 func ExampleNewTransport_subscriptionKey() {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

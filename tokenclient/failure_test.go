@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -220,8 +222,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 		answer func(http.ResponseWriter)
 		want   string
 	}{
-		"page":            {body("<html>sign in</html>"), "no JSON"},
-		"empty":           {body(""), "no JSON"},
+		"page":            {body("<html>sign in</html>"), "not a JSON"},
+		"empty":           {body(""), "not a JSON"},
 		"no token":        {body(`{"token_type":"Bearer"}`), "no access_token"},
 		"null":            {body(`null`), "no access_token"},
 		"error with 200":  {body(`{"error":"invalid_client"}`), "invalid_client"},
@@ -350,39 +352,30 @@ func TestTimeout(t *testing.T) {
 	assert.Empty(t, clk.sleeps())
 }
 
-// A connection that died unnoticed, as HTTP/2's do in a suspend, costs one
-// request and not every one until the kernel gives it up.
+// A connection that died unnoticed, as HTTP/2's do in a suspend, is not used
+// for a second request.
 func TestDeadConnectionIsNotUsedAgain(t *testing.T) {
 	t.Parallel()
-	clk, conn := newClock(), &deadConnection{}
-	c, err := tokenclient.New(tokenclient.Config{
-		TenantID: tenant, ClientID: clientID, Credential: tokenclient.Secret(password), Timeout: 20 * time.Millisecond,
-		HTTPClient: &http.Client{Transport: conn}, Now: clk.Now, Sleep: clk.Sleep,
-	})
-	require.NoError(t, err)
-	defer c.Close()
-	mustFail(t, c.Source(scope))
-	assert.Zero(t, conn.requests.Load())
-	clk.advance(time.Minute)
-	require.Equal(t, http.StatusBadRequest, mustFail(t, c.Source(scope)).StatusCode)
-	clk.advance(time.Minute)
-	mustFail(t, c.Source(scope))
-	assert.EqualValues(t, 2, conn.requests.Load())
-	assert.EqualValues(t, 1, conn.closed.Load(), "what works is left alone")
-}
-
-// deadConnection answers nothing until it is closed, and then 400.
-type deadConnection struct{ closed, requests atomic.Int32 }
-
-func (d *deadConnection) CloseIdleConnections() { d.closed.Add(1) }
-
-func (d *deadConnection) RoundTrip(req *http.Request) (*http.Response, error) {
-	if d.closed.Load() == 0 {
-		<-req.Context().Done()
-		return nil, req.Context().Err()
+	e := newEndpoint(t, nil)
+	srv := httptest.NewUnstartedServer(e)
+	srv.EnableHTTP2 = true
+	var opened atomic.Int32
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
 	}
-	d.requests.Add(1)
-	return &http.Response{StatusCode: http.StatusBadRequest, Body: http.NoBody}, nil
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	clk := newClock()
+	s := newClient(t, e, clk, func(cfg *tokenclient.Config) {
+		cfg.Authority, cfg.HTTPClient = srv.URL, srv.Client()
+	}).Source(scope)
+	for n := range int32(3) {
+		mustToken(t, s)
+		require.Equal(t, n+1, opened.Load())
+		clk.advance(2 * time.Hour)
+	}
 }
 
 // A caller whose deadline comes before the next attempt gets the reason now.

@@ -2,26 +2,30 @@ package tokenclient
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	firstPause = 500 * time.Millisecond
 	longPause  = 30 * time.Second
-	// maxRetryAfter bounds what a server may ask for.
+	// maxRetryAfter is the longest Retry-After of a server that is followed.
 	maxRetryAfter = time.Hour
-	// outage is the number of failures in a row from which on callers without a
-	// token are no longer made to wait for the next attempt.
+	// outage is after how many failures in a row callers without a token no longer wait
+	// for the next attempt.
 	outage = 3
-	// patience is the longest pause that a caller is made to wait out.
+	// patience is the longest pause that a caller waits for.
 	patience = 2 * time.Second
+	// maxFetches is how many fetches of one client run at once.
+	maxFetches = 8
 )
 
-// flight is one fetch, shared by all who wait for it.
+// flight is one fetch, shared by all callers that wait for it.
 type flight struct {
 	source *Source
+	claims string // requested claims; may be empty
+	began  instant
 	done   chan struct{} // closed when token, source and pauses are up to date
 	token  *Token        // nil if it failed
 }
@@ -36,14 +40,14 @@ func (f *flight) wait(ctx context.Context) error {
 	}
 }
 
-// pause keeps fetches back after failures in a row. Immutable. A nil pause
-// holds nothing back.
+// pause delays fetches after failures in a row. It is immutable. A nil pause delays
+// nothing.
 type pause struct {
 	failures int
 	from     instant
 	length   time.Duration
 	err      *Error
-	probe    *flight // the one attempt that is made when the pause is over
+	probe    *flight // the attempt that runs after the pause; nil if none does
 }
 
 func (p *pause) remaining(now instant) time.Duration {
@@ -53,13 +57,14 @@ func (p *pause) remaining(now instant) time.Duration {
 	return now.remaining(p.from, p.length)
 }
 
-// holds reports whether nobody may begin a fetch now.
+// holds reports whether no fetch may begin now.
 func (p *pause) holds(now instant) bool {
 	return p != nil && (p.probe != nil || p.remaining(now) > 0)
 }
 
-// worthWaiting reports whether a caller without a token should wait the pause
-// out: the trouble is young, a retry helps, and the caller's deadline is later.
+// worthWaiting reports whether a caller without a token should wait until the pause is
+// over: a retry may help, there were few failures, the pause is short, and the caller's
+// deadline is later.
 func (p *pause) worthWaiting(ctx context.Context, now instant) bool {
 	left := p.remaining(now)
 	if !p.err.Retryable || p.failures >= outage || left > patience {
@@ -69,10 +74,10 @@ func (p *pause) worthWaiting(ctx context.Context, now instant) bool {
 	return !ok || time.Until(deadline) > left
 }
 
-// begin makes the fetch for s start, or finds what to wait for instead: the
-// flight under way for s, another source's probe, or the pause. It returns
-// neither if the source's token is no longer the one that the caller saw. A
-// pause that the caller has slept through counts as over, whatever the clock.
+// begin starts the fetch for s and returns its flight. Otherwise it returns what the
+// caller has to wait for: the running flight of s, another source's probe, or the pause.
+// It returns nil, nil if the source's token is no longer seen. waited is a pause that the
+// caller has waited for: begin treats it as over.
 func (c *Client) begin(s *Source, seen *snapshot, now instant, waited *pause) (*flight, *pause) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,7 +99,7 @@ func (c *Client) begin(s *Source, seen *snapshot, now instant, waited *pause) (*
 			return nil, p
 		}
 	}
-	f := &flight{source: s, done: make(chan struct{})}
+	f := &flight{source: s, claims: s.claims, began: now, done: make(chan struct{})}
 	c.pause.Store(shared.probedBy(f))
 	s.pause.Store(own.probedBy(f))
 	s.flight.Store(f)
@@ -111,27 +116,69 @@ func (p *pause) probedBy(f *flight) *pause {
 	return &probed
 }
 
-var errAborted = errors.New("a credential function ended its goroutine")
-
-// run is the flight's goroutine. The deferred landing also serves a credential
-// function that calls runtime.Goexit, so that nobody waits forever.
+// run is the flight's goroutine. It waits for a slot and fetches, unless a pause has begun
+// in the meantime. land is deferred, so that waiting callers continue even if a
+// function of the Config panics or calls runtime.Goexit.
 func (f *flight) run() {
 	c := f.source.client
 	var snap *snapshot
-	err := &Error{Scope: f.source.scope, Err: errAborted, credential: true}
-	defer func() { c.land(f, snap, err) }()
-	snap, err = c.fetch(c.life, f.source.scope)
+	err := &Error{Scope: f.source.scope, Err: errAborted}
+	now := f.began
+	defer func() { c.land(f, snap, err, now) }()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-c.life.Done():
+		err.Err = ErrClosed
+		return
+	}
+	aborted := err
+	failed := guarded(func() error {
+		if now = c.clock(); c.pausedFor(f, now) {
+			err = nil
+			return nil
+		}
+		snap, err = c.fetch(c.life, f.source.scope, f.claims)
+		now = c.clock()
+		return nil
+	})
+	if failed != nil {
+		snap, err = nil, aborted
+		err.Err = failed
+	}
 }
 
-// land makes a flight's outcome known: the token, or a pause.
-func (c *Client) land(f *flight, snap *snapshot, err *Error) {
+// pausedFor reports whether a pause delays f, other than the pause whose probe f is.
+func (c *Client) pausedFor(f *flight, now instant) bool {
+	for _, p := range []*pause{c.pause.Load(), f.source.pause.Load()} {
+		if p != nil && p.probe != f && p.holds(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// land publishes a flight's outcome: the token, or a pause. If snap and err are nil, the
+// flight made no request.
+func (c *Client) land(f *flight, snap *snapshot, err *Error, now instant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(f.done)
 	s := f.source
 	s.flight.Store(nil)
+	if err == nil && snap == nil {
+		for _, brake := range []*atomic.Pointer[pause]{&c.pause, &s.pause} {
+			if p := brake.Load(); p != nil && p.probe == f {
+				brake.Store(p.probedBy(nil))
+			}
+		}
+		return
+	}
 	if err == nil {
 		f.token = snap.token
+		if s.claims == f.claims {
+			s.claims = ""
+		}
 		s.current.Store(snap)
 		c.pause.Store(c.pause.Load().lifted(f))
 		s.pause.Store(s.pause.Load().lifted(f))
@@ -141,14 +188,14 @@ func (c *Client) land(f *flight, snap *snapshot, err *Error) {
 	if err.concernsClient() {
 		brake, other = &c.pause, &s.pause
 	}
-	brake.Store(brake.Load().after(f, err, c.clock()))
+	brake.Store(brake.Load().after(f, err, now))
 	if p := other.Load(); p != nil && p.probe == f {
 		other.Store(p.probedBy(nil))
 	}
 }
 
-// lifted is the pause that is left when f has succeeded: none, unless it began
-// while f was under way.
+// lifted returns the pause after f has succeeded: nil, or p if it began while f was
+// running.
 func (p *pause) lifted(f *flight) *pause {
 	if p == nil || p.probe == f {
 		return nil
@@ -156,9 +203,8 @@ func (p *pause) lifted(f *flight) *pause {
 	return p
 }
 
-// after is the pause that follows p when f has failed with err. If p began
-// while f was under way both met the same trouble: it is counted once, and the
-// later end holds.
+// after returns the pause that follows p when f has failed with err. If p began while f
+// was running, both failures count as one, and the pause that ends later is used.
 func (p *pause) after(f *flight, err *Error, now instant) *pause {
 	next := &pause{failures: 1, from: now, err: err}
 	same := p != nil && p.probe != f
@@ -169,7 +215,7 @@ func (p *pause) after(f *flight, err *Error, now instant) *pause {
 		next.failures = p.failures + 1
 	}
 	if err.timeout {
-		next.failures = max(next.failures, outage) // it has been waited for long enough
+		next.failures = max(next.failures, outage) // callers have waited for Config.Timeout already
 	}
 	next.length = pauseLength(next.failures, err.RetryAfter)
 	if same && p.remaining(now) >= next.length {
@@ -178,8 +224,8 @@ func (p *pause) after(f *flight, err *Error, now instant) *pause {
 	return next
 }
 
-// pauseLength doubles with each failure, takes a random half off so that
-// clients spread, and is never below retryAfter.
+// pauseLength doubles with each failure up to longPause. Up to half of it is subtracted at
+// random, so that clients do not retry together. It is never below retryAfter.
 func pauseLength(failures int, retryAfter time.Duration) time.Duration {
 	full := min(longPause, firstPause<<min(failures-1, 10))
 	d := full/2 + rand.N(full/2)

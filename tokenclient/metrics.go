@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
 
-// durations are the histogram's bounds in seconds, those of OpenTelemetry's
-// HTTP conventions: the SDK's own are made for milliseconds.
+// durations are the histogram's bucket boundaries in seconds, from OpenTelemetry's HTTP
+// conventions. The SDK's defaults are for milliseconds.
 var durations = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
 // meter holds the instruments. A nil meter measures nothing.
@@ -67,14 +69,34 @@ func (m *meter) fetched(clientID, scope string, err *Error, took time.Duration) 
 	m.fetches.Add(context.Background(), 1, metric.WithAttributes(attrs...))
 }
 
-// of are the attributes of every measurement: two clients of one process may
-// have the same scope.
+// traced begins the span of one request to the token endpoint and returns the function
+// that ends it. The span has no parent, because many callers wait for one request.
+func (c *Client) traced(ctx context.Context, scope string) (end func(*Error)) {
+	end = func(*Error) {}
+	if c.tracer == nil {
+		return end
+	}
+	c.watch(func() {
+		_, span := c.tracer.Start(ctx, "entragate.tokenclient.fetch", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(of(c.clientID, scope)...))
+		end = func(err *Error) {
+			span.SetAttributes(attribute.String("entragate.outcome", outcome(err)))
+			if err != nil {
+				span.SetStatus(codes.Error, outcome(err))
+			}
+			span.End()
+		}
+	})
+	return end
+}
+
+// of returns the attributes of every measurement. The client ID is one of them, because
+// two clients of one process may have the same scope.
 func of(clientID, scope string) []attribute.KeyValue {
 	return []attribute.KeyValue{attribute.String("entragate.client_id", clientID), attribute.String("entragate.scope", scope)}
 }
 
-// outcome is one of few words: the codes that a server makes up itself do not
-// become attributes.
+// outcome returns the value of entragate.outcome. Error codes that are not known become
+// the status, so that a server cannot create new time series.
 func outcome(err *Error) string {
 	switch {
 	case err == nil:

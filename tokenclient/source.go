@@ -6,29 +6,30 @@ import (
 	"time"
 )
 
-// forcedEvery is how often a refused token may force a fetch.
+// forcedEvery is the least time between two fetches that refused tokens cause.
 const forcedEvery = 30 * time.Second
 
-// Source gives the tokens of one scope of one client. Make it with
-// [Client.Source]. Safe for concurrent use.
+// Source returns the tokens of one scope of one client. Make it with [Client.Source]. It
+// is safe for concurrent use.
 type Source struct {
 	current atomic.Pointer[snapshot]
 	client  *Client
 	scope   string
-	refused *Error // the scope cannot be used
+	refused *Error // set if the scope cannot be used
 
 	flight atomic.Pointer[flight] // written under client.mu
 	pause  atomic.Pointer[pause]  // written under client.mu
 	forced *instant               // under client.mu: the last forced refresh
+	claims string                 // under client.mu: claims that an API asked for
 }
 
-// Token returns a token that is valid now. If one is kept, it is returned at
-// once, whatever the context. Otherwise the call waits for the fetch that all
-// callers share, until ctx ends or, without a deadline, until the third attempt
-// has failed: about three times Config.Timeout, twice that with a Fallback. The
-// token is shared and immutable.
+// Token returns a token that is valid now. If the Source has a fresh token, Token returns
+// it at once, even if ctx has ended. Otherwise Token waits for the fetch that all callers
+// share, until ctx ends or, without a deadline, until the third attempt has failed: about
+// three times Config.Timeout, twice that with a Fallback. Several callers get the same
+// immutable token.
 //
-// Every error is an [*Error]; one that is due to ctx wraps ctx.Err().
+// Every error is an [*Error]. If ctx ended first, it wraps ctx.Err().
 func (s *Source) Token(ctx context.Context) (*Token, error) {
 	if snap := s.current.Load(); snap != nil {
 		if snap.glance.recent() {
@@ -44,20 +45,23 @@ func (s *Source) Token(ctx context.Context) (*Token, error) {
 	return s.obtain(ctx)
 }
 
-// Scope is what the source was made for.
+// Scope returns the scope of the source.
 func (s *Source) Scope() string { return s.scope }
 
-// Invalidate says that a server refused t as invalid. If t is the token that
-// the source hands out, the next call of Token gets a new one; another token,
-// such as one that was replaced already, changes nothing. To keep a server that
-// refuses every token from causing a storm, this works at most once in 30
-// seconds; the result tells whether Token will now give another one than t.
+// Invalidate reports to the source that a server refused t as invalid. If t is the
+// source's current token, the next call of Token fetches a new one. If t was replaced
+// already, Invalidate changes nothing. It causes at most one fetch in 30 seconds, so that
+// a server that refuses every token does not cause a fetch for each call. It returns
+// whether Token will try to return another token than t.
 //
-// A refused token is not forgotten: if no new one can be had it is served until
-// it expires, because other servers may still take it.
+// If no new token can be fetched, Token returns t until it expires, because other servers
+// may still accept it.
 //
-// [Transport] does this for HTTP; it is for protocols that say it otherwise.
-func (s *Source) Invalidate(t *Token) bool {
+// [Transport] calls Invalidate for HTTP. Call it yourself for other protocols.
+func (s *Source) Invalidate(t *Token) bool { return s.invalidate(t, "") }
+
+// invalidate is Invalidate. The next fetch requests claims, if claims is not empty.
+func (s *Source) invalidate(t *Token, claims string) bool {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,17 +75,17 @@ func (s *Source) Invalidate(t *Token) bool {
 	if s.forced != nil && now.remaining(*s.forced, forcedEvery) > 0 {
 		return false
 	}
-	s.forced = &now
+	s.forced, s.claims = &now, claims
 	s.current.Store(&snapshot{token: snap.token, from: snap.from, refresh: snap.refresh, life: snap.life, rejected: true})
 	return true
 }
 
-// obtain is Token when the kept token is not fresh.
+// obtain is the slow path of Token.
 func (s *Source) obtain(ctx context.Context) (*Token, error) {
 	if s.refused != nil {
 		return nil, s.refused
 	}
-	var waited *pause // slept through by this caller
+	var waited *pause // the pause that this call has waited for
 	for {
 		snap, now := s.current.Load(), s.client.clock()
 		stage := snap.stage(now)
@@ -99,7 +103,7 @@ func (s *Source) obtain(ctx context.Context) (*Token, error) {
 		switch {
 		case f != nil:
 			if err = f.wait(ctx); err == nil && f.source == s && f.token != nil {
-				return f.token, nil // however short its life: the next would be no better
+				return f.token, nil // even if its life is short: another one would not be better
 			}
 		case p != nil && stage == lastResort:
 			return snap.token, nil
@@ -114,12 +118,12 @@ func (s *Source) obtain(ctx context.Context) (*Token, error) {
 	}
 }
 
-// troubled reports whether the last fetch failed: then nobody who has a token
-// left waits for the next.
+// troubled reports whether the last fetch failed. Then a caller does not wait for the next
+// fetch while there is a valid token.
 func (s *Source) troubled() bool { return s.client.pause.Load() != nil || s.pause.Load() != nil }
 
-// refresh starts a fetch in the background unless one is under way or has to
-// wait. The two looks before begin keep an outage free of locks.
+// refresh starts a fetch in the background, unless one is running or a pause delays it. It
+// checks this before begin, so that calls during an outage take no lock.
 func (s *Source) refresh(snap *snapshot, now instant) {
 	if s.flight.Load() != nil || s.client.pause.Load().holds(now) || s.pause.Load().holds(now) {
 		return
@@ -127,7 +131,7 @@ func (s *Source) refresh(snap *snapshot, now instant) {
 	s.client.begin(s, snap, now, nil)
 }
 
-// interrupted is the error of a caller whose context ended first.
+// interrupted returns the error for a caller whose context ended first.
 func (s *Source) interrupted(ctx context.Context) *Error {
 	return &Error{
 		Scope: s.scope, Err: ctx.Err(), Retryable: true,
@@ -140,13 +144,12 @@ type stage int
 
 const (
 	dead       stage = iota // never use
-	lastResort              // nearly over, or refused by a server: only if no other can be had
+	lastResort              // nearly expired, or refused by a server: only if there is no new one
 	stale                   // usable, but refresh in the background
 	fresh
 )
 
-// snapshot is a token with everything that Token needs to know of it. Immutable
-// but for its glance.
+// snapshot is a token with its times. It is immutable except for its glance.
 type snapshot struct {
 	glance   glance
 	token    *Token
@@ -156,7 +159,7 @@ type snapshot struct {
 	rejected bool
 }
 
-// fresh is stage(now) == fresh, as cheap as can be: it is the hot path.
+// fresh reports whether stage(now) is fresh. It is the fast path of Token.
 func (n *snapshot) fresh(now instant) bool {
 	age, back := now.since(n.from)
 	return age < n.refresh && !back && !n.rejected
@@ -178,6 +181,6 @@ func (n *snapshot) stage(now instant) stage {
 	return fresh
 }
 
-// margin is the end of a token's life in which it is no longer handed out
-// gladly: it has to reach its server, whose clock may differ.
+// margin is the last part of a token's life, in which a new token is preferred: the token
+// has to reach a server whose clock may differ.
 func margin(life time.Duration) time.Duration { return min(10*time.Second, life/10) }

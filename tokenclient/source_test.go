@@ -2,6 +2,7 @@ package tokenclient_test
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -46,11 +47,15 @@ func TestHitAllocatesNothing(t *testing.T) {
 	mustToken(t, s)
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	assert.Zero(t, testing.AllocsPerRun(1000, func() {
-		if _, err := s.Token(ended); err != nil {
-			panic(err)
-		}
-	}))
+	least := math.Inf(1) // AllocsPerRun counts allocations of the whole process
+	for range 10 {
+		least = min(least, testing.AllocsPerRun(1000, func() {
+			if _, err := s.Token(ended); err != nil {
+				panic(err)
+			}
+		}))
+	}
+	assert.Zero(t, least)
 }
 
 func TestRefreshInTheBackground(t *testing.T) {
@@ -183,7 +188,7 @@ func TestScopesShareOneClientAndAreBounded(t *testing.T) {
 	err := mustFail(t, c.Source("api://c/.default"))
 	require.ErrorIs(t, err, tokenclient.ErrScope)
 	assert.ErrorContains(t, err, "MaxScopes")
-	assert.ErrorContains(t, mustFail(t, c.Source("api://c")), "/.default", "what is wrong in itself is said first")
+	assert.ErrorContains(t, mustFail(t, c.Source("api://c")), "/.default", "an invalid scope is reported first")
 	assert.Equal(t, 2, e.count())
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/entragate/entragate/internal/secret"
 )
 
-// Token is an access token. It is immutable, safe for concurrent use, and
-// prints, logs and marshals as its scope and expiry only.
+// Token is an access token. It is immutable and safe for concurrent use. It prints, logs
+// and marshals only its scope and expiry.
 type Token struct {
 	value    secret.Value
 	header   secret.Value
@@ -22,32 +22,32 @@ type Token struct {
 // Reveal returns the access token itself. Whoever holds it can call the API.
 func (t *Token) Reveal() string { return t.value.Reveal() }
 
-// Authorization is the value of an Authorization header: "Bearer " and the token.
+// Authorization returns the value of an Authorization header: "Bearer " and the token.
 func (t *Token) Authorization() string { return t.header.Reveal() }
 
-// Scope is the scope that was asked for.
+// Scope returns the requested scope.
 func (t *Token) Scope() string { return t.scope }
 
-// Obtained is when its request was sent, by our clock.
+// Obtained returns when the request for the token was sent, by the local clock.
 func (t *Token) Obtained() time.Time { return t.obtained }
 
-// Expires is when it ends, by our clock.
+// Expires returns when the token expires, by the local clock.
 func (t *Token) Expires() time.Time { return t.expires }
 
-// String names scope and expiry.
+// String returns scope and expiry.
 func (t *Token) String() string {
 	return fmt.Sprintf("token for %q until %s", t.scope, t.expires.Format(time.RFC3339))
 }
 
-// Format writes [Token.String] whatever the verb.
+// Format writes [Token.String] for every verb.
 func (t *Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
 
-// LogValue is scope and expiry for log/slog.
+// LogValue returns scope and expiry for log/slog.
 func (t *Token) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("scope", t.scope), slog.Time("expires", t.expires))
 }
 
-// MarshalJSON gives scope and expiry.
+// MarshalJSON returns scope and expiry.
 func (t *Token) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{"scope": t.scope, "expires": t.expires})
 }

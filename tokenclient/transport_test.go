@@ -53,7 +53,7 @@ func (a *api) requests() []string {
 func (a *api) host() string { return strings.TrimPrefix(a.URL, "http://") }
 
 // httpClient is s.Client with connections of its own: closing any test server
-// breaks those of http.DefaultTransport, in parallel tests too.
+// breaks connections of http.DefaultTransport, in parallel tests too.
 func httpClient(t testing.TB, s *tokenclient.Source, hosts ...string) *http.Client {
 	t.Helper()
 	tr, err := tokenclient.NewTransport(tokenclient.TransportConfig{Hosts: hosts, Source: s, Base: ownConnections(t)})

@@ -29,6 +29,7 @@ var assetTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
 	".svg": "image/svg+xml",
+	".png": "image/png",
 }
 
 // assetSet finds assets by the name in the source and by the name served.
@@ -37,7 +38,7 @@ type assetSet struct {
 	byName   map[string]*asset
 }
 
-func loadAssets() (*assetSet, error) {
+func loadAssets(brand Brand) (*assetSet, error) {
 	set := &assetSet{bySource: map[string]*asset{}, byName: map[string]*asset{}}
 	entries, err := fs.ReadDir(assetFiles, "assets")
 	if err != nil {
@@ -48,17 +49,24 @@ func loadAssets() (*assetSet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("portal: assets: %w", err)
 		}
-		sum := sha256.Sum256(content)
-		ext := path.Ext(entry.Name())
-		a := &asset{
-			name:    strings.TrimSuffix(entry.Name(), ext) + "." + hex.EncodeToString(sum[:6]) + ext,
-			typ:     assetTypes[ext],
-			content: content,
-		}
-		set.bySource[entry.Name()] = a
-		set.byName[a.name] = a
+		set.add(entry.Name(), path.Ext(entry.Name()), content)
 	}
+	if len(brand.Logo) > 0 {
+		set.add("icon.svg", brand.logoType(), brand.Logo)
+	}
+	set.add("brand.css", ".css", []byte(brand.css()))
 	return set, nil
+}
+
+// add adds a file, or replaces the one that templates know by this name.
+func (s *assetSet) add(source, ext string, content []byte) {
+	sum := sha256.Sum256(content)
+	a := &asset{
+		name:    strings.TrimSuffix(source, path.Ext(source)) + "." + hex.EncodeToString(sum[:6]) + ext,
+		typ:     assetTypes[ext],
+		content: content,
+	}
+	s.bySource[source], s.byName[a.name] = a, a
 }
 
 // serve answers GET /assets/{name}. Needs no sign-in: nothing in it is private.

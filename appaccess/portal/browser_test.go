@@ -1,6 +1,7 @@
 package portal_test
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/entragate/entragate/internal/race"
 )
 
 // axe-core by Deque Systems, MPL-2.0: used by tests only.
@@ -96,6 +100,9 @@ type tab struct {
 // open opens a tab, or skips the test where there is no Chromium.
 func (w *world) open(t testing.TB, who string) *tab {
 	t.Helper()
+	if race.Enabled {
+		t.Skip("the browser is another process, and the handlers' other tests are watched for races")
+	}
 	chromium.once.Do(startChromium)
 	if chromium.err != nil {
 		if os.Getenv("ENTRAGATE_TEST_REQUIRE") == "1" {
@@ -247,7 +254,7 @@ func (b *tab) text(selector string) string {
 func (b *tab) sees(text string) {
 	b.t.Helper()
 	shown := eval[string](b, `document.body.innerText`)
-	assert.Truef(b.t, strings.Contains(shown, text), "%s lacks %q", b.url(), text)
+	assert.Truef(b.t, strings.Contains(shown, text), "%s does not show %q", b.url(), text)
 }
 
 func (b *tab) misses(text string) {
@@ -275,15 +282,17 @@ type screen struct {
 	name          string
 	width, height int64
 	dark          bool
-	axe           bool // once with each set of colours and each width is enough
+	axe           string // rules to run; empty: all. Colours, sizes and scrolling are all that the second screen changes
 }
 
 var screens = []screen{
-	{"wide-light", 1440, 900, false, true},
-	{"wide-dark", 1440, 900, true, false},
-	{"phone-light", 360, 740, false, false},
-	{"phone-dark", 360, 740, true, true},
+	{"wide-light", 1440, 900, false, ""},
+	{"phone-dark", 390, 740, true, `{runOnly: ["color-contrast", "target-size", "scrollable-region-focusable", "aria-hidden-focus"]}`},
 }
+
+// wide and phone are the screens.
+func wide() screen  { return screens[0] }
+func phone() screen { return screens[1] }
 
 func (b *tab) on(s screen) {
 	b.t.Helper()
@@ -299,25 +308,22 @@ func (b *tab) on(s screen) {
 	}})
 }
 
-// shoot keeps a picture of the whole page, if there is a place to keep it.
-func (b *tab) shoot(name string) {
+// picture keeps a picture of the whole page in the folder for pictures.
+func (b *tab) picture(name string) {
 	b.t.Helper()
-	dir := os.Getenv("ENTRAGATE_TEST_OUTPUT")
-	if dir == "" {
-		return
-	}
-	dir = filepath.Join(dir, "portal")
+	dir := filepath.Join(os.Getenv("ENTRAGATE_TEST_OUTPUT"), "portal")
 	require.NoError(b.t, os.MkdirAll(dir, 0o755))
 	png := do(b, chromedp.FullScreenshot(100))
 	require.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
 }
 
-// narrow asserts that nothing makes the page wider than the screen.
-func (b *tab) narrow(path string) {
+// narrow asserts that nothing makes the page wider than the screen. A phone zooms
+// out of a page that is too wide, so innerWidth would hide it.
+func (b *tab) narrow(path string, s screen) {
 	b.t.Helper()
-	over := eval[[]string](b, `document.documentElement.scrollWidth <= innerWidth ? [] :
-		[...document.querySelectorAll("main *, header *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("pre, .tabs, .visually-hidden")).map(e => e.tagName + "." + e.className).slice(0, 5).concat("page")`)
-	assert.Emptyf(b.t, over, "%s is wider than the screen", path)
+	over := eval[[]string](b, strings.ReplaceAll(`document.documentElement.scrollWidth <= WIDTH ? [] :
+		[...document.querySelectorAll("main *, header *")].filter(e => (e.getBoundingClientRect().right > WIDTH + 1 || e.scrollWidth > WIDTH) && !e.closest("pre, .tabs, .visually-hidden")).map(e => e.tagName + "." + e.className).slice(-5).concat("page")`, "WIDTH", strconv.FormatInt(s.width, 10)))
+	assert.Emptyf(b.t, over, "%s is wider than the screen %s", path, s.name)
 }
 
 type axeFinding struct {
@@ -327,12 +333,31 @@ type axeFinding struct {
 	Nodes  []string `json:"nodes"`
 }
 
-// axe runs axe-core over the page and asserts that it finds nothing serious.
-func (b *tab) axe(path string) {
+// skeleton is the structure of a page without its text: elements, classes and
+// the attributes that axe-core looks at, with equal neighbours once.
+const skeleton = `(() => {
+	const walk = e => {
+		const marks = [...e.attributes].map(a => ["role", "type", "scope"].includes(a.name) || a.name.startsWith("aria-") && a.value.length < 6 ? a.name + "=" + a.value : a.name);
+		const text = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) ? "t" : "";
+		let inner = "", last = "";
+		for (const child of e.children) { const one = walk(child); if (one !== last) inner += one; last = one }
+		return "<" + e.tagName + "." + e.className + " " + marks + ">" + text + inner + "/";
+	};
+	return document.querySelectorAll("header a, nav a").length + walk(document.querySelector("main"));
+})()`
+
+// axe runs axe-core over the page and asserts that it finds nothing serious. It
+// skips a page whose skeleton it saw before on that screen.
+func (b *tab) axe(path string, s screen) {
 	b.t.Helper()
+	if _, seen := b.w.looked.LoadOrStore(s.name+eval[string](b, skeleton), true); seen {
+		return
+	}
 	// The policy keeps scripts of others out of the page; the debugger is above it.
-	eval[int](b, axeSource+";0")
-	eval[int](b, `window.axeDone = null; axe.run(document, {resultTypes: ["violations"]}).then(
+	if !eval[bool](b, `typeof axe === "object"`) {
+		eval[int](b, axeSource+";0")
+	}
+	eval[int](b, `window.axeDone = null; axe.run(document, {...`+cmp.Or(s.axe, "{}")+`, resultTypes: ["violations"]}).then(
 		r => { window.axeDone = r.violations.map(v => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map(n => n.html + " " + (n.failureSummary || "")).slice(0, 3)})) },
 		e => { window.axeDone = [{id: "error", impact: "critical", help: String(e), nodes: []}] }); 0`)
 	b.wait(`window.axeDone !== null`)

@@ -1,7 +1,8 @@
 package portal
 
 import (
-	"fmt"
+	"errors"
+	"html/template"
 	"net/http"
 
 	"github.com/entragate/entragate/appaccess"
@@ -10,79 +11,97 @@ import (
 // tile is a number of the overview.
 type tile struct {
 	Text, Icon, URL string
-	Count           string
+	Count           template.HTML
 }
 
-type homeData struct {
+// homePage is the manager's overview. Each list shows the first ones; the counts
+// are of all.
+type homePage struct {
 	Tiles     []tile
 	Behind    []syncRow
-	Expiring  []appaccess.ExpiringCredential
-	Submitted []appaccess.Subscription
-	Audit     []appaccess.AuditRecord
+	BehindN   int
+	Expiring  []expiringRow
+	ExpiringN int
+	Requests  []requestRow
+	RequestsN int
+	Waiting   []subscriptionRow
+	WaitingN  int
+	Audit     []auditRow
 }
 
-// home is the manager's overview; a developer goes on to their applications.
-func (p *Portal) home(rq *request) error {
+// Calm reports whether nothing needs attention.
+func (h homePage) Calm() bool { return h.BehindN+h.ExpiringN+h.WaitingN+h.RequestsN == 0 }
+
+// shownFirst is how many of a list the overview shows.
+const shownFirst = 5
+
+// showHome is the manager's overview; a developer goes on to their applications.
+func (p *Portal) showHome(rq *request) error {
 	if !rq.user.Manager {
 		http.Redirect(rq.w, rq.Request, p.path("my", "applications"), http.StatusSeeOther)
 		return nil
 	}
-	data := homeData{}
+	data := homePage{}
 	if err := p.overview(rq, &data); err != nil {
 		return err
 	}
 	return p.show(rq, "home", page{Title: "Overview", Nav: "home", Data: data})
 }
 
-func (p *Portal) overview(rq *request, data *homeData) error {
-	all := appaccess.Filter{Limit: maxChoices}
-	ctx, by := rq.Context(), rq.actor
-	products, err := p.service.Products(ctx, by, all)
-	if err != nil {
-		return err
-	}
-	apps, err := p.service.Applications(ctx, by, all)
-	if err != nil {
-		return err
-	}
-	subs, err := p.service.Subscriptions(ctx, by, appaccess.SubscriptionFilter{Filter: all})
-	if err != nil {
-		return err
-	}
-	users, err := p.service.Users(ctx, by, all)
-	if err != nil {
+// overview fills the page. The counts are of all objects, whatever their number.
+func (p *Portal) overview(rq *request, data *homePage) error {
+	ctx, by := rq.Context(), rq.reader()
+	one := appaccess.Filter{Limit: 1, Total: true}
+	products, err1 := p.service.Products(ctx, by, one)
+	apps, err2 := p.service.Applications(ctx, by, one)
+	subs, err3 := p.service.Subscriptions(ctx, by, appaccess.SubscriptionFilter{Filter: one})
+	users, err4 := p.service.Users(ctx, by, one)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	data.Tiles = []tile{
-		{"Products", "box", p.path("products"), count(products)},
-		{"Applications", "app", p.path("applications"), count(apps)},
-		{"Subscriptions", "key", p.path("subscriptions"), count(subs)},
-		{"Users", "users", p.path("users"), count(users)},
+		{"Products", "box", p.path("products"), numberText(int64(products.Total))},
+		{"Applications", "app", p.path("applications"), numberText(int64(apps.Total))},
+		{"Subscriptions", "key", p.path("subscriptions"), numberText(int64(subs.Total))},
+		{"Users", "users", p.path("users"), numberText(int64(users.Total))},
 	}
-	for _, one := range subs.Items {
-		if one.State == appaccess.SubscriptionSubmitted && len(data.Submitted) < 8 {
-			data.Submitted = append(data.Submitted, one)
-		}
-	}
-	behind, err := p.behind(rq)
+	waiting, err := p.service.Subscriptions(ctx, by, appaccess.SubscriptionFilter{Filter: appaccess.Filter{
+		State: string(appaccess.SubscriptionSubmitted), Order: appaccess.ByCreated, Limit: shownFirst, Total: true,
+	}})
 	if err != nil {
 		return err
 	}
-	data.Behind = behind.Behind
-	expiring, err := p.service.Expiring(ctx, by, warnBefore, appaccess.Filter{Limit: 8})
+	asked, err := p.service.Requests(ctx, by, appaccess.RequestFilter{Filter: appaccess.Filter{
+		State: string(appaccess.RequestOpen), Order: appaccess.ByCreated, Limit: shownFirst, Total: true,
+	}})
 	if err != nil {
 		return err
 	}
-	data.Expiring = expiring.Items
+	data.RequestsN = asked.Total
+	if data.Requests, err = p.requestRows(rq, nil, asked.Items...); err != nil {
+		return err
+	}
+	data.WaitingN = waiting.Total
+	if data.Waiting, err = p.subscriptionRows(rq, nil, waiting.Items...); err != nil {
+		return err
+	}
+	state, err := p.syncState(rq)
+	if err != nil {
+		return err
+	}
+	data.Behind, data.BehindN = state.Behind[:min(len(state.Behind), shownFirst)], state.Count
+	expiring, err := p.service.Expiring(ctx, by, warnBefore, appaccess.Filter{Limit: shownFirst, Total: true})
+	if err != nil {
+		return err
+	}
+	if data.Expiring, err = p.expiringRows(rq, nil, expiring.Items...); err != nil {
+		return err
+	}
+	data.ExpiringN = expiring.Total
 	trail, err := p.service.Audit(ctx, by, appaccess.AuditFilter{Limit: 8})
-	data.Audit = trail.Items
-	return err
-}
-
-// count is how many there are, as far as one page tells.
-func count[T any](found appaccess.Page[T]) string {
-	if found.Next != "" {
-		return fmt.Sprintf("%d+", len(found.Items))
+	if err != nil {
+		return err
 	}
-	return fmt.Sprint(len(found.Items))
+	data.Audit, err = p.auditRows(rq, trail.Items)
+	return err
 }

@@ -1,8 +1,12 @@
 package portal
 
 import (
+	"errors"
+	"fmt"
+	"html/template"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/entragate/entragate/appaccess"
@@ -13,117 +17,269 @@ const pageSize = 25
 
 // listing is one page of a list.
 type listing[T any] struct {
-	Items       []T
-	Search      string
+	controls
+	Items    []T
+	Total    template.HTML // of all pages; empty: that is not known
+	First    string        // URL of the first page, if this is a later one
+	Previous string        // URL of the page before, if there is one
+	Next     string        // URL of the next page, if there is one
+}
+
+// listSpec says what a list can be searched, filtered and sorted by, and what can
+// be done to several of its objects at once.
+type listSpec struct {
 	Placeholder string
-	First       string // URL of the first page, if this is a later one
-	Next        string // URL of the next page, if there is one
+	States      []string
+	Kinds       []choice
+	Sorts       []choice // the first is the order without a choice
+	Owner       bool
+	Product     bool
+	Sync        bool
+	Export      string   // address of the list as a file
+	Many        string   // address of the actions for several objects; empty: there are none
+	Actions     []choice // for several objects
 }
 
-// filter is what the query of a list's address selects.
-func filter(rq *request) appaccess.Filter {
-	q := rq.URL.Query()
-	return appaccess.Filter{Search: strings.TrimSpace(q.Get("q")), After: q.Get("after"), Limit: pageSize}
+// The orders that most lists have.
+var (
+	sortsByName = []choice{{ID: "name", Name: "Name"}, {ID: "-name", Name: "Name, from the end"}, {ID: "-created", Name: "Newest first"}, {ID: "created", Name: "Oldest first"}}
+	sortsByTime = []choice{{ID: "-created", Name: "Newest first"}, {ID: "created", Name: "Oldest first"}}
+)
+
+// controls are the search, filters and order of a list, as its form shows them.
+type controls struct {
+	listSpec
+	Search, State, Kind, Sort string
+	OwnerText, ProductText    string
+	NotInSync                 bool
+	Which                     []auditChoice // the objects that match a typed name, if several do
+	Narrowed                  bool          // something is searched or filtered
+	Shown                     string        // address of the list with this filter, as a file
+	known                     map[appaccess.Ref]string
+	filter                    appaccess.Filter
 }
 
-// listed makes the page of a list. The query stays as it is but for the place.
-func listed[T, S any](rq *request, found appaccess.Page[S], item func(S) T) listing[T] {
-	q := rq.URL.Query()
-	out := listing[T]{Search: q.Get("q")}
-	for _, one := range found.Items {
-		out.Items = append(out.Items, item(one))
+// Filters reports whether the list has more than a search.
+func (c controls) Filters() bool {
+	return len(c.States)+len(c.Kinds)+len(c.Sorts) > 0 || c.Owner || c.Product || c.Sync
+}
+
+// reader is on whose behalf the lists of an audience are read. A manager was
+// admitted a moment ago, so that the portal reads for them.
+func (rq *request) reader() appaccess.Actor {
+	if rq.user.Manager && !rq.mine() {
+		return portalActor
 	}
-	if q.Get("after") != "" {
-		out.First = withAfter(q, "")
+	return rq.actor
+}
+
+// listControls reads what the address of a list selects.
+func (p *Portal) listControls(rq *request, spec listSpec) (controls, error) {
+	q := rq.URL.Query()
+	c := controls{
+		listSpec: spec, Search: q.Get("q"), State: q.Get("state"), Kind: q.Get("kind"), Sort: q.Get("sort"), NotInSync: q.Get("sync") == "no",
+		known: map[appaccess.Ref]string{},
+	}
+	if rq.mine() {
+		c.known[appaccess.Ref{Kind: appaccess.KindUser, ID: rq.account.ID}] = rq.account.Name
+	}
+	if spec.Export != "" {
+		c.Shown = spec.Export + withPlace(q, "", "")
+	}
+	c.filter = appaccess.Filter{
+		Search: strings.TrimSpace(c.Search), After: q.Get("after"), Before: q.Get("before"), Limit: pageSize, Total: true,
+	}
+	if slices.Contains(spec.States, c.State) {
+		c.filter.State = c.State
+	}
+	if len(spec.Sorts) > 0 {
+		if !slices.ContainsFunc(spec.Sorts, func(one choice) bool { return one.ID == c.Sort }) {
+			c.Sort = spec.Sorts[0].ID
+		}
+		order, descending := strings.CutPrefix(c.Sort, "-")
+		c.filter.Order, c.filter.Descending = appaccess.Order(order), descending
+	}
+	c.filter.NotInSync = spec.Sync && c.NotInSync
+	var err error
+	if spec.Owner {
+		if c.filter.OwnerID, c.OwnerText, err = p.chosen(rq, &c, "owner", appaccess.KindUser); err != nil {
+			return c, err
+		}
+	}
+	if spec.Product {
+		if c.filter.ProductID, c.ProductText, err = p.chosen(rq, &c, "product", appaccess.KindProduct); err != nil {
+			return c, err
+		}
+	}
+	c.Narrowed = c.Search != "" || c.filter.State != "" || c.filter.NotInSync || c.OwnerText != "" || c.ProductText != "" || c.Kind != ""
+	return c, nil
+}
+
+// chosen is the object that a filter names, by ID or as people call it.
+func (p *Portal) chosen(rq *request, c *controls, field string, kind appaccess.Kind) (id, text string, err error) {
+	text = strings.TrimSpace(rq.URL.Query().Get(field))
+	text = strings.TrimPrefix(text, string(kind)+"/")
+	if text == "" {
+		return "", "", nil
+	}
+	found, err := p.search(rq, kind, text)
+	if err != nil {
+		return "", text, err
+	}
+	exact := slices.DeleteFunc(slices.Clone(found), func(r foundRef) bool { return r.ID != text })
+	if len(exact) == 0 {
+		exact = slices.DeleteFunc(slices.Clone(found), func(r foundRef) bool { return !strings.EqualFold(r.Name, text) })
+	}
+	if len(exact) > 0 {
+		found = exact
+	}
+	switch len(found) {
+	case 0:
+		return text, text, nil // nothing is found by it
+	case 1:
+		c.known[found[0].Ref] = found[0].Name
+		return found[0].ID, found[0].Name, nil
+	}
+	c.Which = append(c.Which, p.choicesOf(rq, field, found)...)
+	return found[0].ID, text, nil
+}
+
+// listed makes the page of a list from what was found and its rows. Its links keep
+// the query and change only the place.
+func listed[T, S any](rq *request, c controls, found appaccess.Page[S], rows []T) listing[T] {
+	q := rq.URL.Query()
+	out := listing[T]{controls: c, Items: rows, Total: totalText(found.Total, found.AtLeast)}
+	if q.Get("after") != "" || q.Get("before") != "" && found.Previous != "" {
+		out.First = withPlace(q, "", "")
+	}
+	if found.Previous != "" {
+		out.Previous = withPlace(q, "before", found.Previous)
 	}
 	if found.Next != "" {
-		out.Next = withAfter(q, found.Next)
+		out.Next = withPlace(q, "after", found.Next)
 	}
 	return out
 }
 
-func withAfter(q url.Values, after string) string {
+// totalText is a number of objects.
+func totalText(n int, atLeast bool) template.HTML {
+	text := numberText(int64(n))
+	if atLeast {
+		return "more than " + text
+	}
+	return text
+}
+
+// number writes a number with its thousands apart.
+func number(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// withPlace is the query of a list at another place.
+func withPlace(q url.Values, name, place string) string {
 	c := url.Values{}
 	for name, values := range q {
-		c[name] = values
+		if name != "after" && name != "before" && (len(values) > 1 || values[0] != "") {
+			c[name] = values
+		}
 	}
-	c.Del("after")
-	if after != "" {
-		c.Set("after", after)
+	if place != "" {
+		c.Set(name, place)
 	}
 	return "?" + c.Encode()
 }
 
-func same[T any](v T) T { return v }
+// errNoAction refuses an action that a list does not have.
+var errNoAction = &appaccess.InvalidError{Field: "action", Rule: "must be one that the list offers"}
 
-// maxChoices bounds the lists that forms offer to choose from.
-const maxChoices = 999
+// many is what is done to several objects that a list shows: the page that asks
+// names them all.
+type many struct {
+	Kind       appaccess.Kind
+	Title      string // "Suspend %s", with "3 applications"
+	Text, Done string // Done: "%s suspended."
+	Label      string
+	Safe       bool
+	Ask        string // label of a text that goes with the action; empty: none
+	Do         func(id string) error
+}
 
-// userNames are the names of owners by ID; one that is gone has its ID.
-func (p *Portal) userNames(rq *request, ids ...string) map[string]string {
-	names := map[string]string{"": "–"}
+// manyOperation makes the operation for the objects that the address names.
+func (p *Portal) manyOperation(rq *request, one, several string, m many) (operation, error) {
+	ids := rq.URL.Query()["id"]
+	list := p.path(kindPages[m.Kind])
+	if len(ids) == 0 || len(ids) > 4*pageSize {
+		return operation{}, &appaccess.InvalidError{Field: "id", Rule: fmt.Sprintf("choose 1 to %d first", 4*pageSize)}
+	}
+	book, err := p.namesOf(rq, refs(m.Kind, ids...)...)
+	if err == nil && m.Kind == appaccess.KindRequest {
+		err = p.requestNames(rq, book, ids)
+	}
+	if err != nil {
+		return operation{}, err
+	}
+	count := countOf(len(ids), one, several)
+	op := operation{
+		Title: fmt.Sprintf(m.Title, count), Nav: kindPages[m.Kind], Crumbs: p.crumbs(words(kindPages[m.Kind]), kindPages[m.Kind]),
+		Text: m.Text, Label: m.Label, Safe: m.Safe, Back: list, Done: fmt.Sprintf(m.Done, count), List: true, Ask: m.Ask,
+	}
 	for _, id := range ids {
-		if names[id] != "" {
-			continue
-		}
-		names[id] = id
-		if u, err := p.service.User(rq.Context(), rq.actor, id); err == nil {
-			names[id] = u.Name
-		}
+		at := book.Link(m.Kind, id, "")
+		op.Affected.add(caller{Name: at.Text, URL: at.URL, Kind: one})
 	}
-	return names
+	op.Do = func(bool) error {
+		done := 0
+		for _, id := range ids {
+			err := m.Do(id)
+			var invalid *appaccess.InvalidError
+			if errors.As(err, &invalid) && invalid.Field == "answer" {
+				return err
+			}
+			if err != nil && !isProvision(err) {
+				return p.partly(rq, book.Link(m.Kind, id, "").Text, done, len(ids), err)
+			}
+			done++
+		}
+		return nil
+	}
+	return op, nil
 }
 
-// choice is one thing to choose in a form.
-type choice struct{ ID, Name, Note string }
-
-// userChoices are the active users, as many as can be listed; chosen is among
-// them in any case.
-func (p *Portal) userChoices(rq *request, chosen string) ([]choice, error) {
-	users, err := p.service.Users(rq.Context(), rq.actor, appaccess.Filter{Limit: maxChoices})
-	if users.Next != "" && chosen != "" {
-		if u, err := p.service.User(rq.Context(), rq.actor, chosen); err == nil && !slices.ContainsFunc(users.Items, func(o appaccess.User) bool { return o.ID == u.ID }) {
-			users.Items = append(users.Items, u)
+// requestNames adds what requests ask for to the names.
+func (p *Portal) requestNames(rq *request, book nameBook, ids []string) error {
+	for _, id := range ids {
+		one, err := p.service.Request(rq.Context(), rq.reader(), id)
+		if err != nil {
+			return err
 		}
-	}
-	var out []choice
-	for _, u := range users.Items {
-		if u.State == appaccess.UserActive {
-			out = append(out, choice{ID: u.ID, Name: u.Name, Note: u.Email})
+		rows, err := p.requestRows(rq, nil, one)
+		if err != nil {
+			return err
 		}
+		book.names[appaccess.Ref{Kind: appaccess.KindRequest, ID: id}] = strings.TrimSuffix(rows[0].What+" for "+rows[0].Who.Text+": "+one.Reason, ": ")
 	}
-	return out, err
+	return nil
 }
 
-// productChoices are the products that pass.
-func (p *Portal) productChoices(rq *request, pass func(appaccess.Product) bool) ([]choice, error) {
-	products, err := p.service.Products(rq.Context(), rq.actor, appaccess.Filter{Limit: maxChoices})
-	var out []choice
-	for _, one := range products.Items {
-		if pass(one) {
-			out = append(out, choice{ID: one.ID, Name: one.Name, Note: one.Description})
-		}
+// partly says how far an operation on several objects came.
+func (p *Portal) partly(rq *request, name string, done, all int, err error) error {
+	var text string
+	switch pb := p.explain(rq, err); {
+	case pb.Status >= 500:
+		return err
+	default:
+		text = strings.TrimSuffix(pb.Text, ".")
 	}
-	return out, err
+	return &appaccess.ConflictError{Reason: fmt.Sprintf("%d of %d are done. %s stopped the rest: %s", done, all, name, text)}
 }
 
-func (p *Portal) apiChoices(rq *request, pass func(appaccess.API) bool) ([]choice, error) {
-	apis, err := p.service.APIs(rq.Context(), rq.actor, appaccess.Filter{Limit: maxChoices})
-	var out []choice
-	for _, one := range apis.Items {
-		if pass(one) {
-			out = append(out, choice{ID: one.ID, Name: one.Name, Note: one.Path})
-		}
+func countOf(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	return out, err
-}
-
-// confirm is a page that asks before something is removed.
-type confirm struct {
-	Text  string
-	Also  string // what else ends with it
-	Label string // of the button
-	Back  string
-	Wrong string // why it was refused
-	Force string // label of a choice to do it all the same; empty: none
+	return number(int64(n)) + " " + several
 }

@@ -1,68 +1,80 @@
 package portal
 
 import (
-	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
 )
 
-// myRow is an application in its owner's list.
-type myRow struct {
+// myApplicationRow is an application in its owner's list.
+type myApplicationRow struct {
 	appaccess.ClientApplication
 	Ends time.Time // the first of its credentials to end
 	Mark string    // expires soon, expired
 	None bool      // it has no credential
 }
 
-func (p *Portal) myApplications(rq *request) error {
-	found, err := p.service.Applications(rq.Context(), rq.actor, filter(rq))
+type myApplicationsPage struct{ listing[myApplicationRow] }
+
+func (p *Portal) showMyApplications(rq *request) error {
+	c, err := p.listControls(rq, listSpec{Placeholder: "Name or client ID", Sorts: sortsByName})
 	if err != nil {
 		return err
 	}
-	rows := map[string]myRow{}
+	found, err := p.service.Applications(rq.Context(), rq.actor, c.filter)
+	if err != nil {
+		return err
+	}
+	var ids []string
 	for _, a := range found.Items {
-		creds, err := p.service.Credentials(rq.Context(), rq.actor, a.ID)
-		if err != nil {
-			return err
-		}
-		row := myRow{ClientApplication: a, None: len(creds) == 0}
-		for _, c := range creds {
-			if !c.End.IsZero() && (row.Ends.IsZero() || c.End.Before(row.Ends)) {
-				row.Ends, row.Mark = c.End, expiring(c, p.now())
+		ids = append(ids, a.ID)
+	}
+	creds, err := p.service.CredentialsOf(rq.Context(), portalActor, ids...)
+	if err != nil {
+		return err
+	}
+	var rows []myApplicationRow
+	for _, a := range found.Items {
+		row := myApplicationRow{ClientApplication: a, None: len(creds[a.ID]) == 0}
+		for _, c := range creds[a.ID] {
+			if end := lastUseOf(c); !end.IsZero() && (row.Ends.IsZero() || end.Before(row.Ends)) {
+				row.Ends, row.Mark = end, expiring(c, p.now())
 			}
 		}
-		rows[a.ID] = row
+		rows = append(rows, row)
 	}
-	list := listed(rq, found, func(a appaccess.ClientApplication) myRow { return rows[a.ID] })
-	list.Placeholder = "Name or client ID"
 	return p.show(rq, "my_applications", page{
-		Title: "Applications", Nav: "mine", Data: list,
-		Lead: "The client applications that you own. Each calls the APIs of its products with an access token.",
+		Title: "Applications", Nav: "mine", Lead: "The client applications that you own. Each calls the APIs of its products with an access token.",
+		Data: myApplicationsPage{listed(rq, c, found, rows)},
 	})
 }
 
-type myData struct {
+type myApplicationPage struct {
 	Settings appaccess.ApplicationSettings
 	Table    credentialTable
 	Expiring []appaccess.Credential
-	Snippets []snippet
+	Replaced []appaccess.Credential // old secrets that still work beside a new one
+	Snippets snippetPanel
 	CanTry   bool
 	Base     string
 }
 
-func (p *Portal) myApplication(rq *request) error {
-	set, err := p.service.ApplicationSettings(rq.Context(), rq.actor, rq.PathValue("id"))
+func (p *Portal) showMyApplication(rq *request) error {
+	set, err := p.service.ApplicationSettings(rq.Context(), rq.actor, rq.PathValue("application"))
 	if err != nil {
 		return err
 	}
 	base := p.path("my", "applications", set.Application.ID)
-	data := myData{
+	data := myApplicationPage{
 		Settings: set, Base: base, Table: credentialTable{set.Credentials, base + "/credentials"},
 		CanTry: p.try.enabled() && len(set.Products) > 0,
 	}
 	for _, c := range set.Credentials {
-		if expiring(c, p.now()) != "" && c.RemoveAfter.IsZero() {
+		switch {
+		case !c.RemoveAfter.IsZero():
+			data.Replaced = append(data.Replaced, c)
+		case expiring(c, p.now()) != "":
 			data.Expiring = append(data.Expiring, c)
 		}
 	}
@@ -70,12 +82,10 @@ func (p *Portal) myApplication(rq *request) error {
 	if err != nil {
 		return err
 	}
-	if v, ok := snippetValues(set, targets); ok {
-		data.Snippets = snippets(v)
-	}
+	data.Snippets = newSnippetPanel(rq.URL.Query(), set, targets)
 	return p.show(rq, "my_application", page{
 		Title: set.Application.Name, Lead: set.Application.Description, Nav: "mine",
-		Crumbs: p.crumbs("Applications", "my", "applications"), Data: data,
+		Crumbs: p.applicationCrumbs(rq), Data: data,
 	})
 }
 
@@ -84,7 +94,11 @@ type target struct {
 	Product appaccess.ProductSettings
 	API     appaccess.API
 	Address string // where callers reach it; empty: that is not known
+	Key     bool   // the product accepts subscription keys, too
 }
+
+// Value names the target in forms.
+func (t target) Value() string { return t.Product.ID + " " + t.API.ID }
 
 // address is where callers reach an API.
 func (p *Portal) address(api appaccess.API) string {
@@ -100,62 +114,71 @@ func (p *Portal) address(api appaccess.API) string {
 func (p *Portal) targets(rq *request, set appaccess.ApplicationSettings) ([]target, error) {
 	var out []target
 	for _, granted := range set.Products {
-		one, err := p.service.Product(rq.Context(), itself, granted.ID)
+		one, err := p.service.Product(rq.Context(), portalActor, granted.ID)
 		if err != nil {
 			return nil, err
 		}
 		for _, id := range one.APIs {
-			api, err := p.service.API(rq.Context(), itself, id)
+			api, err := p.service.API(rq.Context(), portalActor, id)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, target{granted, api, p.address(api)})
+			out = append(out, target{granted, api, p.address(api), one.Access.Key})
 		}
 	}
 	return out, nil
 }
 
-func (p *Portal) mySubscriptions(rq *request) error {
-	found, err := p.service.Subscriptions(rq.Context(), rq.actor, appaccess.SubscriptionFilter{Filter: filter(rq)})
+type mySubscriptionsPage struct{ listing[subscriptionRow] }
+
+func (p *Portal) showMySubscriptions(rq *request) error {
+	c, err := p.listControls(rq, listSpec{Placeholder: "Name or ID", States: subscriptionStates, Sorts: sortsByName})
 	if err != nil {
 		return err
 	}
-	list := p.subscriptionRows(rq, found)
-	list.Placeholder = "Name or ID"
+	found, err := p.service.Subscriptions(rq.Context(), rq.actor, subscriptionFilter(c.filter))
+	if err != nil {
+		return err
+	}
+	list, err := p.subscriptionListing(rq, c, found)
+	if err != nil {
+		return err
+	}
 	return p.show(rq, "my_subscriptions", page{
-		Title: "Subscriptions", Nav: "mykeys", Data: list,
+		Title: "Subscriptions", Nav: "mykeys", Data: mySubscriptionsPage{list},
 		Lead: "Keys for products and APIs that accept them. A token is the safer way where there is a choice.",
 	})
 }
 
-type mySubscriptionData struct {
-	Row  subscriptionRow
-	Once string
-	Live bool // may still be cancelled
+type mySubscriptionPage struct {
+	Row    subscriptionRow
+	Base   string
+	Live   bool // may still be cancelled
+	Header string
 }
 
-func (p *Portal) mySubscription(rq *request) error {
-	one, err := p.service.Subscription(rq.Context(), rq.actor, rq.PathValue("id"))
+func (p *Portal) showMySubscription(rq *request) error {
+	one, err := p.service.Subscription(rq.Context(), rq.actor, rq.PathValue("subscription"))
 	if err != nil {
 		return err
 	}
-	data := mySubscriptionData{Row: p.subscriptionRow(rq, one, nil), Live: len(steps(one.State)) > 0}
-	if data.Once, err = p.once(rq, p.path("my", "subscriptions", one.ID, "keys")); err != nil {
+	rows, err := p.subscriptionRows(rq, nil, one)
+	if err != nil {
+		return err
+	}
+	header, err := p.keyHeaders(rq, one.Scope)
+	if err != nil {
 		return err
 	}
 	return p.show(rq, "my_subscription", page{
-		Title: one.Name, Nav: "mykeys", Crumbs: p.crumbs("Subscriptions", "my", "subscriptions"), Data: data,
+		Title: one.Name, Nav: "mykeys", Crumbs: p.subscriptionCrumbs(rq),
+		Data: mySubscriptionPage{rows[0], p.path("my", "subscriptions", one.ID), !final(one.State), header},
 	})
 }
 
-func (p *Portal) mySubscriptionKey(rq *request) error {
-	return p.regenerate(rq, "mykeys", link{"Subscriptions", p.path("my", "subscriptions")}, p.path("my", "subscriptions", rq.PathValue("id")))
-}
-
-func (p *Portal) mySubscriptionCancel(rq *request) error {
-	id := rq.PathValue("id")
-	_, err := p.service.SetSubscriptionState(rq.Context(), rq.actor, id, appaccess.SubscriptionCancelled)
-	return p.done(rq, err, "Subscription cancelled: its keys are refused from now on.", p.path("my", "subscriptions", id))
+// final reports whether a subscription cannot change any more.
+func final(s appaccess.SubscriptionState) bool {
+	return s == appaccess.SubscriptionCancelled || s == appaccess.SubscriptionRejected
 }
 
 // catalogRow is a published product as a developer sees it.
@@ -164,68 +187,92 @@ type catalogRow struct {
 	Groups []appaccess.API
 }
 
-func (p *Portal) myCatalog(rq *request) error {
-	found, err := p.service.Products(rq.Context(), rq.actor, filter(rq))
+type catalogPage struct{ listing[catalogRow] }
+
+func (p *Portal) showCatalog(rq *request) error {
+	c, err := p.listControls(rq, listSpec{Placeholder: "Name of a product", Sorts: sortsByName[:3]})
 	if err != nil {
 		return err
 	}
-	rows := map[string]catalogRow{}
-	for _, one := range found.Items {
-		apis, err := p.apisOf(rq, one)
-		if err != nil {
-			return err
-		}
-		rows[one.ID] = catalogRow{one, apis}
+	found, err := p.service.Products(rq.Context(), rq.actor, c.filter)
+	if err != nil {
+		return err
 	}
-	list := listed(rq, found, func(one appaccess.Product) catalogRow { return rows[one.ID] })
-	list.Placeholder = "Name of a product"
+	var ids []string
+	for _, one := range found.Items {
+		ids = append(ids, one.ID)
+	}
+	apis, err := p.service.APIsOf(rq.Context(), portalActor, ids...)
+	if err != nil {
+		return err
+	}
+	var rows []catalogRow
+	for _, one := range found.Items {
+		row := catalogRow{Product: one}
+		for _, id := range one.APIs {
+			if api, exists := apis[id]; exists {
+				row.Groups = append(row.Groups, api)
+			}
+		}
+		rows = append(rows, row)
+	}
 	return p.show(rq, "my_catalog", page{
-		Title: "Catalog", Nav: "catalog", Data: list,
-		Lead: "The products that are published, and what each of them takes.",
+		Title: "Catalog", Nav: "catalog", Lead: "The products that are published, and what each of them accepts.",
+		Data: catalogPage{listed(rq, c, found, rows)},
 	})
 }
 
-type subscribeData struct {
+var subscribeFields = []formField{{"name", "Name of the subscription"}, {"reason", "What you need it for"}}
+
+type subscribePage struct {
 	Product appaccess.Product
 	Form    form
 	Back    string
 }
 
-func (p *Portal) mySubscribe(rq *request) error { return p.subscribePage(rq, http.StatusOK, form{}) }
+func (p *Portal) showSubscribe(rq *request) error {
+	return p.subscribing(rq, nil, form{Fields: subscribeFields})
+}
 
-func (p *Portal) subscribePage(rq *request, status int, f form) error {
+func (p *Portal) subscribing(rq *request, cause error, f form) error {
 	one, err := p.service.Product(rq.Context(), rq.actor, rq.PathValue("id"))
 	if err != nil {
 		return err
 	}
 	if f.Values == nil {
-		f.Values = map[string][]string{"name": {one.Name}}
+		f.Values = url.Values{"name": {one.Name}}
 	}
-	if f.Once, err = p.once(rq, p.path("my", "catalog", one.ID, "subscribe")); err != nil {
+	if f.Once, err = p.once(rq); err != nil {
 		return err
 	}
-	return p.write(rq, status, "my_subscribe", page{
+	return p.write(rq, formStatus(cause), "my_subscribe", page{
 		Title: "Subscribe to " + one.Name, Nav: "catalog", Crumbs: p.crumbs("Catalog", "my", "catalog"),
-		Data: subscribeData{Product: one, Form: f, Back: p.path("my", "catalog")},
+		Data: subscribePage{Product: one, Form: f, Back: p.path("my", "catalog")},
 	})
 }
 
-func (p *Portal) mySubscribed(rq *request) error {
-	f := form{Values: rq.PostForm}
-	err := p.oneTime(rq)
-	var made appaccess.IssuedSubscription
-	if err == nil {
-		made, err = p.service.CreateSubscription(rq.Context(), rq.actor, appaccess.SubscriptionRequest{
-			Name: f.Get("name"), OwnerID: rq.account.ID, Scope: appaccess.ProductScope(rq.PathValue("id")),
-		})
+func (p *Portal) subscribe(rq *request) error {
+	f := p.sent(rq, subscribeFields)
+	product, err := p.service.Product(rq.Context(), rq.actor, rq.PathValue("id"))
+	if err != nil {
+		return err
 	}
-	if f.refuse(err, "name") {
-		return p.subscribePage(rq, appaccess.Status(err), f)
+	var made appaccess.IssuedSubscription
+	open := product.SelfService == appaccess.SelfServiceOpen
+	if err = p.oneTime(rq); err == nil && open {
+		made, err = p.service.CreateSubscription(rq.Context(), rq.actor, appaccess.SubscriptionRequest{
+			Name: f.Get("name"), OwnerID: rq.account.ID, Scope: appaccess.ProductScope(product.ID),
+		})
+	} else if err == nil {
+		if _, err = p.service.RequestSubscription(rq.Context(), rq.actor, product.ID, f.Get("name"), f.Get("reason")); err == nil {
+			return p.done(rq, nil, "You requested the subscription. An API manager decides on it.", p.path("my", "requests"), nil)
+		}
+	}
+	if p.refuse(rq, &f, err) {
+		return p.subscribing(rq, err, f)
 	}
 	if err != nil {
 		return err
 	}
-	return p.showKeys(rq, page{
-		Title: "Your subscription keys", Nav: "mykeys", Crumbs: p.crumbs("Subscriptions", "my", "subscriptions"),
-	}, made, p.path("my", "subscriptions", made.Subscription.ID))
+	return p.showKeys(rq, made)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/notify"
 	"github.com/entragate/entragate/internal/cloud"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	Service *appaccess.Service
 
 	// Authenticate says who sends a request: [ErrSignedOut] if nobody is known,
-	// another error if that cannot be told now. The host ends sessions and
+	// another error if that is not known now. The host ends sessions and
 	// leads to its own sign-in page; a blocked user is refused here whatever
 	// it says. It must be safe for concurrent use.
 	Authenticate func(*http.Request) (User, error)
@@ -36,6 +37,9 @@ type Config struct {
 	Prefix string
 	// Title names the portal in its header and in page titles. Empty: API access.
 	Title string
+
+	// Brand is the look of the portal.
+	Brand Brand
 
 	// Keys seal what the browser carries for the portal: sessions, messages,
 	// form tokens. Each has 32 random bytes. The first seals and all open, so a
@@ -58,6 +62,10 @@ type Config struct {
 	// cookie kept, and a call takes at most 15 seconds. nil: one of its own.
 	HTTPClient *http.Client
 
+	// Notifications is the outbox whose deliveries managers see and can repeat;
+	// the host runs it. Nil: there is no such page.
+	Notifications *notify.Notifier
+
 	Logger *slog.Logger     // nil: discard
 	Now    func() time.Time // nil: time.Now
 }
@@ -66,11 +74,12 @@ type Config struct {
 // account, both GUIDs) find the appaccess.User with the same pair; no name or
 // address is ever compared. A manager need not be found.
 type User struct {
-	Name     string // for people
+	Name     string // display name
+	Email    string // only shown to managers with a request for access; may be empty
 	TenantID string
 	ObjectID string
 	// Manager opens the manager's pages. It must come from an app role or
-	// something as firm.
+	// something equally trusted.
 	Manager bool
 }
 
@@ -84,14 +93,18 @@ type Portal struct {
 	signIn  *signIn // nil with Authenticate
 	prefix  string
 	title   string
-	gateway string // may be empty
+	brand   Brand
+	gateway string           // may be empty
+	outbox  *notify.Notifier // may be nil
 	log     *slog.Logger
 	now     func() time.Time
+
+	identity string // what makes this portal the same as another
+	instance string // short name of identity
 
 	keys    keyring
 	assets  *assetSet
 	pages   map[string]*template.Template
-	spent   *spentForms
 	secrets *limiter // of values that are shown once
 	tries   *limiter // of calls of the Try it box
 	try     *tryClient
@@ -120,10 +133,15 @@ func New(cfg Config) (*Portal, error) {
 		who:     cfg.Authenticate,
 		prefix:  cfg.Prefix,
 		title:   cfg.Title,
+		brand:   cfg.Brand,
 		gateway: strings.TrimSuffix(cfg.Gateway, "/"),
+		outbox:  cfg.Notifications,
 		log:     cfg.Logger,
 		now:     cfg.Now,
+
+		identity: identityOf(cfg),
 	}
+	p.instance = instanceOf(p.identity)
 	if p.title == "" {
 		p.title = "API access"
 	}
@@ -133,7 +151,9 @@ func New(cfg Config) (*Portal, error) {
 	if p.now == nil {
 		p.now = time.Now
 	}
-	p.spent = newSpentForms(p.now)
+	if err := cfg.Brand.check(); err != nil {
+		return nil, err
+	}
 	p.secrets = newLimiter(p.now, secretEvery, secretBurst)
 	p.tries = newLimiter(p.now, tryEvery, tryBurst)
 	var err error
@@ -149,7 +169,7 @@ func New(cfg Config) (*Portal, error) {
 	if p.try, err = newTryClient(cfg.HTTPClient, cfg.APIHosts); err != nil {
 		return nil, err
 	}
-	if p.assets, err = loadAssets(); err != nil {
+	if p.assets, err = loadAssets(cfg.Brand); err != nil {
 		return nil, err
 	}
 	if p.pages, err = p.parsePages(); err != nil {
@@ -190,14 +210,15 @@ func (p *Portal) path(segments ...string) string {
 const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// maxForm bounds what a browser may send.
-const maxForm = 256 << 10
-
 // protect puts what every answer and every request needs round the pages.
 func (p *Portal) protect(pages http.Handler) http.Handler {
 	guard := http.NewCrossOriginProtection()
+	if p.signIn != nil {
+		// A proxy may have rewritten Host: the registered address is ours all the same.
+		_ = guard.AddTrustedOrigin(p.signIn.origin)
+	}
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.problem(w, r, nil, problem{
+		p.problem(&request{Request: r, w: w}, problem{
 			Status: http.StatusForbidden,
 			Title:  "This request came from another site",
 			Text:   "To keep your account safe, forms are only accepted from the portal's own pages. Open the page here and send the form again.",
@@ -227,7 +248,7 @@ func (p *Portal) protect(pages http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		r.Body = http.MaxBytesReader(w, r.Body, maxUpload) // parseForm allows most forms less
 		inner.ServeHTTP(w, r)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-// page is what one page adds to the frame round it.
+// page is what one page adds to the frame round it. Data is a struct of the
+// page's own.
 type page struct {
 	Title  string
 	Lead   string // one sentence below the title
@@ -30,16 +32,19 @@ type page struct {
 	Data   any
 }
 
+// link is a text that leads somewhere. One without URL is text only.
 type link struct{ Text, URL string }
 
 // frame is what every template sees.
 type frame struct {
 	page
 	Portal  string
+	Brand   Brand
 	User    *User // nil: nobody is signed in
 	Manager bool
 	Owner   bool // has an account to own things with
 	SignOut bool // the portal's own sign-in is in use
+	Failed  bool // a form was refused or the page is an error
 	Flash   *flash
 	Now     time.Time
 }
@@ -50,7 +55,9 @@ func (p *Portal) write(rq *request, status int, name string, pg page) error {
 	if p.pages[name] == nil {
 		return fmt.Errorf("portal: there is no template %q", name)
 	}
-	if err := p.pages[name].ExecuteTemplate(&body, "page", p.frame(rq, pg)); err != nil {
+	f := p.frame(rq, pg)
+	f.Failed = status >= http.StatusBadRequest
+	if err := p.pages[name].ExecuteTemplate(&body, "page", f); err != nil {
 		return fmt.Errorf("portal: page %s: %w", name, err)
 	}
 	rq.w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -59,13 +66,18 @@ func (p *Portal) write(rq *request, status int, name string, pg page) error {
 	return nil
 }
 
+// crumbs is the way to a page.
+func (p *Portal) crumbs(text string, segments ...string) []link {
+	return []link{{Text: text, URL: p.path(segments...)}}
+}
+
 // show renders a page that is found.
 func (p *Portal) show(rq *request, name string, pg page) error {
 	return p.write(rq, http.StatusOK, name, pg)
 }
 
 func (p *Portal) frame(rq *request, pg page) frame {
-	f := frame{page: pg, Portal: p.title, SignOut: p.signIn != nil, Now: p.now()}
+	f := frame{page: pg, Portal: p.title, Brand: p.brand, SignOut: p.signIn != nil, Now: p.now()}
 	if rq.user.ObjectID != "" {
 		f.User = &rq.user
 		f.Manager = rq.user.Manager
@@ -128,35 +140,52 @@ func (p *Portal) parsePages() (map[string]*template.Template, error) {
 func (p *Portal) functions() template.FuncMap {
 	return template.FuncMap{
 		"link":     p.path,
+		"support":  func() template.URL { return template.URL(p.brand.Support) }, // New checked its scheme
+		"iconType": func() string { return p.assets.bySource["icon.svg"].typ },
 		"asset":    func(name string) string { return p.path("assets", p.assets.bySource[name].name) },
 		"icon":     icon,
-		"date":     func(t time.Time) string { return stamp(t, "2 Jan 2006") },
-		"moment":   func(t time.Time) string { return stamp(t, "2 Jan 2006, 15:04 UTC") },
+		"date":     func(t time.Time) template.HTML { return stamp(t, "date", "2 Jan 2006") },
+		"moment":   func(t time.Time) template.HTML { return stamp(t, "moment", "2 Jan 2006, 15:04 UTC") },
+		"ago":      func(t time.Time) template.HTML { return stampText(t, "ago", until(t, p.now())) },
 		"until":    func(t time.Time) string { return until(t, p.now()) },
 		"look":     look,
 		"words":    words,
+		"number":   numberText,
 		"join":     strings.Join,
 		"query":    func(name, value string) string { return "?" + url.Values{name: {value}}.Encode() },
-		"field":    newField,
-		"keys":     func(post, once string) keyPanel { return keyPanel{post, once} },
+		"field":    newFieldLine,
+		"keys":     keySlots,
 		"list":     func(items ...string) []string { return items },
 		"expiring": func(c appaccess.Credential) string { return expiring(c, p.now()) },
+		"credname": credentialName,
 	}
 }
 
-// keyPanel is the part of a page that regenerates keys.
-type keyPanel struct{ Post, Once string }
-
-// Slots are the keys with their labels.
-func (keyPanel) Slots() map[string]string {
-	return map[string]string{"primary": "Primary", "secondary": "Secondary"}
+// numberText is a number. The text has commas; a browser with JavaScript shows the
+// number in the reader's format.
+func numberText(n int64) template.HTML {
+	return template.HTML(`<data value="` + strconv.FormatInt(n, 10) + `">` + number(n) + `</data>`)
 }
 
-func stamp(t time.Time, layout string) string {
+// keySlot is a line of the part of a page that regenerates keys.
+type keySlot struct{ Label, URL string }
+
+func keySlots(base string) []keySlot {
+	return []keySlot{{"Primary key", base + "/primary/regenerate"}, {"Secondary key", base + "/secondary/regenerate"}}
+}
+
+// stamp is a time. The text is in UTC; a browser with JavaScript shows it in its
+// own zone and format, and keeps UTC as the hint.
+func stamp(t time.Time, format, layout string) template.HTML {
 	if t.IsZero() {
 		return "–"
 	}
-	return t.UTC().Format(layout)
+	return stampText(t, format, t.UTC().Format(layout))
+}
+
+func stampText(t time.Time, format, text string) template.HTML {
+	return template.HTML(`<time datetime="` + t.UTC().Format(time.RFC3339) + `" title="` + t.UTC().Format("2 Jan 2006, 15:04 UTC") +
+		`" data-time="` + format + `">` + template.HTMLEscapeString(text) + `</time>`)
 }
 
 // until says how far off a time is: "in 3 days", "2 hours ago".
@@ -184,14 +213,23 @@ func until(t, now time.Time) string {
 // warnBefore is how long before its end a credential is marked.
 const warnBefore = 30 * 24 * time.Hour
 
+// lastUseOf is when a credential ends, or when it is removed because another one
+// replaced it; zero: never.
+func lastUseOf(c appaccess.Credential) time.Time {
+	if !c.RemoveAfter.IsZero() && (c.End.IsZero() || c.RemoveAfter.Before(c.End)) {
+		return c.RemoveAfter
+	}
+	return c.End
+}
+
 // expiring is the mark of a credential that ended or soon will.
 func expiring(c appaccess.Credential, now time.Time) string {
-	switch {
-	case c.End.IsZero():
+	switch end := lastUseOf(c); {
+	case end.IsZero():
 		return ""
-	case !now.Before(c.End):
+	case !now.Before(end):
 		return "expired"
-	case c.End.Sub(now) < warnBefore:
+	case end.Sub(now) < warnBefore:
 		return "expires soon"
 	}
 	return ""
@@ -200,9 +238,9 @@ func expiring(c appaccess.Credential, now time.Time) string {
 // look is the colour of a state's badge.
 func look(state any) string {
 	switch fmt.Sprint(state) {
-	case "active", "published", "in step", "create", "restore", "grant", "current":
+	case "active", "approved", "published", "in sync", "create", "restore", "grant", "current":
 		return "ok"
-	case "pending", "submitted", "suspended", "expires soon", "change", "adopt":
+	case "pending", "open", "submitted", "suspended", "expires soon", "change", "adopt":
 		return "warn"
 	case "blocked", "rejected", "cancelled", "expired", "failed", "remove", "revoke":
 		return "bad"

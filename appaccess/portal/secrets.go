@@ -2,7 +2,7 @@ package portal
 
 import (
 	"errors"
-	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -11,133 +11,137 @@ import (
 
 const day = 24 * time.Hour
 
-func (p *Portal) applicationCredentials(rq *request) error {
-	data, pg, err := p.application(rq, "Credentials")
+type credentialsPage struct {
+	Settings    appaccess.ApplicationSettings
+	Application appaccess.ClientApplication
+	Table       credentialTable
+}
+
+// credentialTable lists credentials; Base is the address below which they are
+// removed.
+type credentialTable struct {
+	Items []appaccess.Credential
+	Base  string
+}
+
+func (p *Portal) showCredentials(rq *request) error {
+	set, err := p.service.ApplicationSettings(rq.Context(), rq.actor, rq.PathValue("application"))
 	if err != nil {
 		return err
 	}
-	data.Table = credentialTable{data.Settings.Credentials, p.path("applications", data.Application.ID, "credentials")}
-	pg.Data = data
+	pg := p.applicationHead(set.Application, "Credentials")
+	pg.Data = credentialsPage{set, set.Application, credentialTable{set.Credentials, p.applicationPath(rq, set.Application.ID, "credentials")}}
 	return p.show(rq, "application_credentials", pg)
 }
 
-// credentialTable lists credentials; Post is where one is removed.
-type credentialTable struct {
-	Items []appaccess.Credential
-	Post  string
+var secretFields = []formField{{"name", "Name (optional)"}, {"lifetime", "Valid for"}, {"old", "The secret that is in use now"}, {"overlap", "Overlap"}}
+
+// newSecretPage is the page New client secret.
+type newSecretPage struct {
+	Form    form
+	Full    bool           // there is no room for another secret
+	Current bool           // a secret exists that the new one may replace
+	Offers  []overlapOffer // how long the old one may go on working
+	Owner   string         // name of the owner, if a value can be sealed for them
+	Back    string
 }
 
-// place is where an application's pages are: among the manager's or the
-// owner's. Both share what is about credentials.
-type place struct {
-	base []string // the application's address
-	nav  string
-	list link // the page above
-	back []string
+// overlapOffer is a choice of how long the old secret works beside the new one.
+type overlapOffer struct {
+	Days string
+	Text string
+	Note string
 }
 
-func managerPlace(rq *request, p *Portal) place {
-	base := []string{"applications", rq.PathValue("id")}
-	return place{base: base, nav: "applications", list: link{"Applications", p.path("applications")}, back: append(base[:2:2], "credentials")}
+// overlapOffers are those that the old secret can keep: it ends at its own end
+// whatever was promised.
+func overlapOffers(old appaccess.Credential, now time.Time) []overlapOffer {
+	var out []overlapOffer
+	left := old.End.Sub(now)
+	for _, days := range []int{7, 30} {
+		if old.End.IsZero() || left > time.Duration(days)*day {
+			note := "Both work until then, so nothing breaks while you switch."
+			out = append(out, overlapOffer{strconv.Itoa(days), "Replace, after " + strconv.Itoa(days) + " days", note})
+		}
+	}
+	if len(out) == 0 && left > 0 {
+		days := strconv.Itoa(int(left/day) + 1)
+		out = append(out, overlapOffer{days, "Replace, when it ends (" + until(old.End, now) + ")", "Both work until the old one expires. No longer overlap is possible."})
+	}
+	return out
 }
 
-func ownerPlace(rq *request, p *Portal) place {
-	base := []string{"my", "applications", rq.PathValue("id")}
-	return place{base: base, nav: "mine", list: link{"My applications", p.path("my", "applications")}, back: base}
+func (p *Portal) showNewSecret(rq *request) error {
+	return p.newSecret(rq, nil, form{Fields: secretFields})
 }
 
-func (at place) sub(s ...string) []string { return append(at.base[:len(at.base):len(at.base)], s...) }
-
-// frame is the head of a page below an application.
-func (at place) frame(p *Portal, one appaccess.ClientApplication, title string) page {
-	return page{Title: title, Nav: at.nav, Crumbs: []link{at.list, {one.Name, p.path(at.base...)}}}
-}
-
-func (p *Portal) credentialRemove(rq *request) error {
-	return p.removeCredential(rq, managerPlace(rq, p))
-}
-
-func (p *Portal) myCredentialRemove(rq *request) error {
-	return p.removeCredential(rq, ownerPlace(rq, p))
-}
-
-func (p *Portal) removeCredential(rq *request, at place) error {
-	err := p.service.RemoveCredential(rq.Context(), rq.actor, rq.PathValue("id"), rq.PostForm.Get("remove"))
-	return p.done(rq, err, "Credential removed. Tokens that were issued with it end with their own lifetime.", p.path(at.back...))
-}
-
-// secretForm is the page New client secret.
-type secretForm struct {
-	Form     form
-	Standing int    // secrets that the application has: with two there is no room
-	Owner    string // name of the owner, if a value can be sealed for them
-	Back     string
-	Post     string
-}
-
-func (p *Portal) secretNew(rq *request) error {
-	return p.secretPage(rq, http.StatusOK, managerPlace(rq, p), form{})
-}
-
-func (p *Portal) mySecretNew(rq *request) error {
-	return p.secretPage(rq, http.StatusOK, ownerPlace(rq, p), form{})
-}
-
-func (p *Portal) secretPage(rq *request, status int, at place, f form) error {
-	set, err := p.service.ApplicationSettings(rq.Context(), rq.actor, rq.PathValue("id"))
+func (p *Portal) newSecret(rq *request, cause error, f form) error {
+	set, err := p.service.ApplicationSettings(rq.Context(), rq.actor, rq.PathValue("application"))
 	if err != nil {
 		return err
 	}
 	one := set.Application
-	data := secretForm{Form: f, Back: p.path(at.back...), Post: p.path(at.sub("secrets", "new")...)}
+	data := newSecretPage{Back: p.credentialsPath(rq, one.ID)}
+	secrets := 0
+	var newest appaccess.Credential
 	for _, c := range set.Credentials {
 		if c.Kind == appaccess.SecretCredential {
-			data.Standing++
+			secrets++
+			newest = c
 		}
+	}
+	data.Full, data.Current = secrets >= 2, secrets == 1
+	if data.Current {
+		data.Offers = overlapOffers(newest, p.now())
 	}
 	if rq.actor.Manager && one.OwnerID != rq.actor.UserID {
-		data.Owner = p.userNames(rq, one.OwnerID)[one.OwnerID]
-	}
-	if data.Form.Values == nil {
-		data.Form.Values = map[string][]string{"lifetime": {"365"}, "old": {"keep"}, "to": {"owner"}}
-		if data.Standing > 0 {
-			data.Form.Values.Set("old", "7")
+		book, err := p.namesOf(rq, refs(appaccess.KindUser, one.OwnerID)...)
+		if err != nil {
+			return err
 		}
+		data.Owner = book.User(one.OwnerID).Text
 	}
-	if data.Form.Once, err = p.once(rq, data.Post); err != nil {
+	old := "keep"
+	if len(data.Offers) > 0 {
+		old = data.Offers[0].Days
+	} else if data.Current {
+		old = "0"
+	}
+	for name, value := range map[string]string{"lifetime": "365", "old": old, "to": "owner"} {
+		f.set(name, value)
+	}
+	if f.Once, err = p.once(rq); err != nil {
 		return err
 	}
-	pg := at.frame(p, one, "New client secret")
+	data.Form = f
+	pg := p.belowApplication(rq, one, "New client secret")
 	pg.Data = data
-	return p.write(rq, status, "secret_new", pg)
+	return p.write(rq, formStatus(cause), "secret_new", pg)
 }
 
 // secretRequest reads the form. Service checks the values.
 func secretRequest(f form) (appaccess.SecretRequest, error) {
 	req := appaccess.SecretRequest{Name: f.Get("name")}
+	var errs []error
 	days, err := strconv.Atoi(f.Get("lifetime"))
 	if err != nil || days < 1 || days > 365 {
-		return req, &appaccess.InvalidError{Field: "lifetime", Rule: "must be 1 to 365 days"}
+		errs = append(errs, &appaccess.InvalidError{Field: "lifetime", Rule: "must be 1 to 365 days"})
 	}
 	req.Lifetime = time.Duration(days) * day
 	if old := f.Get("old"); old != "keep" {
 		overlap, err := strconv.Atoi(old)
 		if err != nil || overlap < 0 || overlap > 90 {
-			return req, &appaccess.InvalidError{Field: "old", Rule: "must be keep or 0 to 90 days"}
+			errs = append(errs, &appaccess.InvalidError{Field: "old", Rule: "must be keep or 0 to 90 days"})
 		}
 		req.Rotate, req.Overlap = true, time.Duration(overlap)*day
 	}
-	return req, nil
+	return req, errors.Join(errs...)
 }
 
-func (p *Portal) secretGenerate(rq *request) error { return p.generate(rq, managerPlace(rq, p)) }
-
-func (p *Portal) mySecretGenerate(rq *request) error { return p.generate(rq, ownerPlace(rq, p)) }
-
-// generate makes a secret. Who it is shown to is a manager's choice: to
+// addSecret makes a secret. Who it is shown to is a manager's choice: to
 // themselves, or sealed, to the owner alone.
-func (p *Portal) generate(rq *request, at place) error {
-	id, f := rq.PathValue("id"), form{Values: rq.PostForm}
+func (p *Portal) addSecret(rq *request) error {
+	id, f := rq.PathValue("application"), p.sent(rq, secretFields)
 	one, err := p.service.Application(rq.Context(), rq.actor, id)
 	if err != nil {
 		return err
@@ -146,34 +150,25 @@ func (p *Portal) generate(rq *request, at place) error {
 	if err == nil {
 		err = p.oneTime(rq)
 	}
-	sealed := err == nil && rq.actor.Manager && f.Get("to") == "owner" && one.OwnerID != rq.actor.UserID
+	sealed := rq.actor.Manager && f.Get("to") == "owner" && one.OwnerID != rq.actor.UserID
 	var made appaccess.IssuedSecret
 	switch {
 	case err != nil:
 	case sealed:
-		_, err = p.service.HandOverSecret(rq.Context(), rq.actor, id, req)
+		_, err = p.service.CreateOneTimeSecret(rq.Context(), rq.actor, id, req)
 	default:
 		made, err = p.service.AddSecret(rq.Context(), rq.actor, id, req)
 	}
-	if f.refuse(err, "name", "lifetime", "old", "overlap") {
-		return p.secretPage(rq, appaccess.Status(err), at, f)
+	if p.refuse(rq, &f, err) {
+		return p.newSecret(rq, err, f)
 	}
 	if err != nil {
 		return err
 	}
 	if sealed {
-		return p.done(rq, nil, "Secret made and sealed. Its owner receives it once, in the portal.", p.path(at.back...))
+		return p.done(rq, nil, "Secret made and sealed. Its owner receives it once, in the portal.", p.credentialsPath(rq, id), nil)
 	}
-	return p.showSecret(rq, at, one, made)
-}
-
-// oneTime passes a request whose answer shows a value once: not too many, and
-// not the same form twice.
-func (p *Portal) oneTime(rq *request) error {
-	if err := p.secrets.allow(rq.user.key()); err != nil {
-		return err
-	}
-	return p.spend(rq)
+	return p.showSecret(rq, one, made)
 }
 
 // shownValue is one value on the page that shows values once.
@@ -182,73 +177,79 @@ type shownValue struct {
 	Value string
 }
 
-type shown struct {
+// shownPage shows values once.
+type shownPage struct {
 	Values []shownValue
 	Facts  []shownValue
 	Note   string
 	Back   string
 }
 
-func (p *Portal) showSecret(rq *request, at place, one appaccess.ClientApplication, made appaccess.IssuedSecret) error {
-	pg := at.frame(p, one, "Your client secret")
-	pg.Data = shown{
+func (p *Portal) showSecret(rq *request, one appaccess.ClientApplication, made appaccess.IssuedSecret) error {
+	pg := p.belowApplication(rq, one, "Your client secret")
+	pg.Data = shownPage{
 		Values: []shownValue{{"Client secret", made.Value.Reveal()}},
 		Facts: []shownValue{
 			{"Client ID", one.Entra.AppID}, {"Name", made.Credential.Name},
-			{"Expires", stamp(made.Credential.End, "2 January 2006")},
+			{"Expires", made.Credential.End.UTC().Format("2 January 2006")},
 		},
 		Note: "Copy it now and store it in a safe place, such as a key vault. It is not kept here and cannot be shown again.",
-		Back: p.path(at.back...),
+		Back: p.credentialsPath(rq, one.ID),
 	}
 	return p.show(rq, "shown", pg)
 }
 
-// handoverData is the page on which an owner receives a secret.
-type handoverData struct {
-	Handover appaccess.Handover
-	Form     form
-	Back     string
+// oneTimeSecretPage is the page on which an owner receives a secret.
+type oneTimeSecretPage struct {
+	OneTimeSecret appaccess.OneTimeSecret
+	Form          form
+	Back          string
 }
 
-func (p *Portal) myHandover(rq *request) error {
-	at := ownerPlace(rq, p)
-	one, err := p.service.Application(rq.Context(), rq.actor, rq.PathValue("id"))
+func (p *Portal) showOneTimeSecret(rq *request) error {
+	return p.oneTimeSecret(rq, nil, form{Values: url.Values{}})
+}
+
+func (p *Portal) oneTimeSecret(rq *request, cause error, f form) error {
+	one, err := p.service.Application(rq.Context(), rq.actor, rq.PathValue("application"))
 	if err != nil {
 		return err
 	}
-	waiting, err := p.service.Handovers(rq.Context(), rq.actor, one.ID)
+	waiting, err := p.service.OneTimeSecrets(rq.Context(), rq.actor, one.ID)
 	if err != nil {
 		return err
 	}
 	for _, h := range waiting {
-		if h.ID != rq.PathValue("handover") {
+		if h.ID != rq.PathValue("secret") {
 			continue
 		}
-		pg := at.frame(p, one, "Receive a client secret")
-		data := handoverData{Handover: h, Back: p.path(at.back...)}
-		if data.Form.Once, err = p.once(rq, p.prefix+rq.URL.Path); err != nil {
+		pg := p.belowApplication(rq, one, "Receive a client secret")
+		if f.Once, err = p.once(rq); err != nil {
 			return err
 		}
-		pg.Data = data
-		return p.show(rq, "handover", pg)
+		pg.Data = oneTimeSecretPage{OneTimeSecret: h, Form: f, Back: p.credentialsPath(rq, one.ID)}
+		return p.write(rq, formStatus(cause), "one_time_secret", pg)
 	}
 	return appaccess.ErrNotFound
 }
 
-func (p *Portal) myReceive(rq *request) error {
-	one, err := p.service.Application(rq.Context(), rq.actor, rq.PathValue("id"))
+func (p *Portal) receiveSecret(rq *request) error {
+	one, err := p.service.Application(rq.Context(), rq.actor, rq.PathValue("application"))
 	if err != nil {
 		return err
 	}
 	if err := p.oneTime(rq); err != nil {
+		if f := p.sent(rq, nil); p.refuse(rq, &f, err) {
+			return p.oneTimeSecret(rq, err, f)
+		}
 		return err
 	}
-	made, err := p.service.ReceiveSecret(rq.Context(), rq.actor, one.ID, rq.PathValue("handover"))
+	made, err := p.service.ReceiveSecret(rq.Context(), rq.actor, one.ID, rq.PathValue("secret"))
 	if errors.Is(err, appaccess.ErrNotFound) {
 		return errSpent
 	}
 	if err != nil {
 		return err
 	}
-	return p.showSecret(rq, ownerPlace(rq, p), one, made)
+	return p.showSecret(rq, one, made)
 }

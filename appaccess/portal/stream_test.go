@@ -21,11 +21,13 @@ func TestProgressIsShownAsItGoes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	require.NoError(t, w.tenant.SetRights(w.caller))
+	w.tenant.RevokeTokens(w.caller)
 	_, err := w.service.CreateProduct(t.Context(), root, appaccess.ProductRequest{
 		ID: "weather", Name: "Weather", APIs: []string{"echo-api"}, Access: appaccess.Access{Token: true}, Published: true,
 	})
 	require.Error(t, err)
 	require.NoError(t, w.tenant.SetRights(w.caller, entratestRights()...))
+	w.tenant.RevokeTokens(w.caller)
 	seen := make(chan struct{})
 	var once sync.Once
 	release := func() { once.Do(func() { close(seen) }) }
@@ -49,14 +51,14 @@ func TestProgressIsShownAsItGoes(t *testing.T) {
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
 		page.WriteString(lines.Text())
-		if strings.Contains(lines.Text(), "product weather") {
+		if strings.Contains(lines.Text(), ">Weather<") || strings.Contains(lines.Text(), "Weather</a>") {
 			page = &after
 			release()
 		}
 	}
 	require.NoError(t, lines.Err())
 	assert.NotContains(t, before.String(), "Finished")
-	assert.Contains(t, after.String(), "Finished: Entra is in step")
+	assert.Contains(t, after.String(), "Finished: Entra is in sync")
 	assert.Contains(t, after.String(), "</html>")
 	assert.GreaterOrEqual(t, writes.Load(), int64(2))
 }

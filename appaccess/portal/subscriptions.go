@@ -1,7 +1,9 @@
 package portal
 
 import (
-	"net/http"
+	"errors"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,100 +13,182 @@ import (
 // subscriptionRow is a subscription with the names that its IDs stand for.
 type subscriptionRow struct {
 	appaccess.Subscription
-	Owner string
-	Reach string // its scope in words
-	Link  string // to what it reaches; empty if the viewer has no page of it
+	Owner   link
+	Reaches link // its scope in words
 }
 
-func (p *Portal) subscriptionRow(rq *request, one appaccess.Subscription, names map[string]string) subscriptionRow {
-	row := subscriptionRow{Subscription: one, Owner: names[one.OwnerID], Reach: "All APIs"}
-	scope := string(one.Scope)
-	if id, ok := strings.CutPrefix(scope, "/products/"); ok {
-		row.Reach, row.Link = "Product "+id, p.path("products", id)
-		if product, err := p.service.Product(rq.Context(), rq.actor, id); err == nil {
-			row.Reach = "Product " + product.Name
-		}
-	} else if id, ok := strings.CutPrefix(scope, "/apis/"); ok {
-		row.Reach, row.Link = "API "+id, p.path("apis", id)
-		if api, err := p.service.API(rq.Context(), rq.actor, id); err == nil {
-			row.Reach = "API " + api.Name
-		}
+// scopeRef is the object that a scope names; empty for all APIs.
+func scopeRef(scope appaccess.Scope) appaccess.Ref {
+	if id, ok := strings.CutPrefix(string(scope), "/products/"); ok {
+		return appaccess.Ref{Kind: appaccess.KindProduct, ID: id}
 	}
-	if !rq.actor.Manager {
-		row.Link = ""
+	if id, ok := strings.CutPrefix(string(scope), "/apis/"); ok {
+		return appaccess.Ref{Kind: appaccess.KindAPI, ID: id}
 	}
-	return row
+	return appaccess.Ref{}
+}
+
+// subscriptionRows adds the names that the rows need. An owner may know the name
+// of what their subscription reaches, also if it is no longer published.
+func (p *Portal) subscriptionRows(rq *request, known map[appaccess.Ref]string, subs ...appaccess.Subscription) ([]subscriptionRow, error) {
+	var all []appaccess.Ref
+	for _, s := range subs {
+		all = append(all, scopeRef(s.Scope), appaccess.Ref{Kind: appaccess.KindUser, ID: s.OwnerID})
+	}
+	book, err := p.namesBeside(rq, known, all...)
+	var rows []subscriptionRow
+	for _, s := range subs {
+		row := subscriptionRow{Subscription: s, Owner: book.User(s.OwnerID), Reaches: link{Text: "All APIs"}}
+		if at := scopeRef(s.Scope); at.ID != "" {
+			row.Reaches = book.Link(at.Kind, at.ID, "")
+			row.Reaches.Text = map[appaccess.Kind]string{appaccess.KindProduct: "Product ", appaccess.KindAPI: "API "}[at.Kind] + row.Reaches.Text
+		}
+		if rq.mine() {
+			row.Reaches.URL = ""
+		}
+		rows = append(rows, row)
+	}
+	return rows, err
+}
+
+// subscriptionListing is one page of a list of subscriptions.
+func (p *Portal) subscriptionListing(rq *request, c controls, found appaccess.Page[appaccess.Subscription]) (listing[subscriptionRow], error) {
+	rows, err := p.subscriptionRows(rq, c.known, found.Items...)
+	return listed(rq, c, found, rows), err
 }
 
 // subscriptionStates are the states to filter by, in the order of their life.
 var subscriptionStates = []string{"submitted", "active", "suspended", "rejected", "cancelled", "expired"}
 
-type subscriptionList struct {
-	listing[subscriptionRow]
-	State  string
-	States []string
+type subscriptionsPage struct{ listing[subscriptionRow] }
+
+// subscriptionList reads what the address of the list selects.
+func (p *Portal) subscriptionList(rq *request) (controls, error) {
+	return p.listControls(rq, listSpec{
+		Placeholder: "Name or ID", States: subscriptionStates, Owner: true, Product: true,
+		Sorts:  append(slices.Clone(sortsByName), choice{ID: "expiry", Name: "What expires first"}),
+		Export: p.path("subscriptions", "-", "export"), Many: p.path("subscriptions", "-", "many"),
+		Actions: []choice{{ID: "activate", Name: "Activate"}, {ID: "suspend", Name: "Suspend"}, {ID: "cancel", Name: "Cancel"}},
+	})
 }
 
-func (p *Portal) subscriptionList(rq *request) error {
-	q := rq.URL.Query()
-	f := appaccess.SubscriptionFilter{Filter: filter(rq), State: appaccess.SubscriptionState(q.Get("state"))}
-	f.OwnerID = q.Get("owner")
-	found, err := p.service.Subscriptions(rq.Context(), rq.actor, f)
+// subscriptionFilter is a filter for Service: the product is a scope there.
+func subscriptionFilter(f appaccess.Filter) appaccess.SubscriptionFilter {
+	out := appaccess.SubscriptionFilter{Filter: f}
+	if out.ProductID != "" {
+		out.Scope, out.ProductID = appaccess.ProductScope(out.ProductID), ""
+	}
+	return out
+}
+
+func (p *Portal) exportSubscriptions(rq *request) error {
+	c, err := p.subscriptionList(rq)
 	if err != nil {
 		return err
 	}
-	list := subscriptionList{listing: p.subscriptionRows(rq, found), State: q.Get("state"), States: subscriptionStates}
-	list.Placeholder = "Name or ID"
+	return exportList(p, rq, "subscriptions", []string{"Name", "Reaches", "Owner", "State", "Expires", "Created", "ID"}, c.filter, func(f appaccess.Filter) (appaccess.Page[appaccess.Subscription], error) {
+		return p.service.Subscriptions(rq.Context(), rq.reader(), subscriptionFilter(f))
+	}, func(subs []appaccess.Subscription) (table [][]string, err error) {
+		rows, err := p.subscriptionRows(rq, c.known, subs...)
+		for _, one := range rows {
+			table = append(table, []string{one.Name, one.Reaches.Text, one.Owner.Text, string(one.State), instant(one.Expires), instant(one.Created), one.ID})
+		}
+		return table, err
+	})
+}
+
+// manySubscriptions moves the subscriptions that are chosen in the list on.
+func (p *Portal) manySubscriptions(rq *request) (operation, error) {
+	m := many{Kind: appaccess.KindSubscription}
+	var to appaccess.SubscriptionState
+	switch rq.URL.Query().Get("action") {
+	case "activate":
+		to, m.Title, m.Label, m.Done, m.Safe, m.Text = appaccess.SubscriptionActive, "Activate %s", "Activate", "%s activated.", true, "Their keys work from now on."
+	case "suspend":
+		to, m.Title, m.Label, m.Done, m.Text = appaccess.SubscriptionSuspended, "Suspend %s", "Suspend", "%s suspended.", "Every gate refuses their keys at once, until they are activated again."
+	case "cancel":
+		to, m.Title, m.Label, m.Done, m.Text = appaccess.SubscriptionCancelled, "Cancel %s", "Cancel", "%s cancelled.", "Every gate refuses their keys at once. A cancelled subscription cannot be activated again."
+	default:
+		return operation{}, errNoAction
+	}
+	m.Do = func(id string) error {
+		_, err := p.service.SetSubscriptionState(rq.Context(), rq.actor, id, to)
+		return err
+	}
+	return p.manyOperation(rq, "subscription", "subscriptions", m)
+}
+
+func (p *Portal) showSubscriptions(rq *request) error {
+	c, err := p.subscriptionList(rq)
+	if err != nil {
+		return err
+	}
+	found, err := p.service.Subscriptions(rq.Context(), rq.reader(), subscriptionFilter(c.filter))
+	if err != nil {
+		return err
+	}
+	list, err := p.subscriptionListing(rq, c, found)
+	if err != nil {
+		return err
+	}
 	return p.show(rq, "subscriptions", page{
-		Title: "Subscriptions", Nav: "subscriptions", Data: list,
+		Title: "Subscriptions", Nav: "subscriptions", Data: subscriptionsPage{list},
 		Lead: "Each has two keys, so callers can move to a new one without a gap. Only hashes of the keys are kept.",
 	})
 }
 
-func (p *Portal) subscriptionRows(rq *request, found appaccess.Page[appaccess.Subscription]) listing[subscriptionRow] {
-	names := map[string]string{}
-	if rq.actor.Manager {
-		var owners []string
-		for _, one := range found.Items {
-			owners = append(owners, one.OwnerID)
-		}
-		names = p.userNames(rq, owners...)
-	}
-	return listed(rq, found, func(one appaccess.Subscription) subscriptionRow { return p.subscriptionRow(rq, one, names) })
-}
+var subscriptionFields = []formField{{"name", "Name"}, {"scope", "Reaches"}, {"ownerId", "Owner (optional)"}, {"expires", "Expires (optional)"}}
 
-type subscriptionForm struct {
+type newSubscriptionPage struct {
 	Form     form
-	Owners   []choice
-	Products []choice
-	APIs     []choice
+	Owner    picker
+	Products picker
+	APIs     picker
 }
 
-var subscriptionFields = []string{"name", "ownerId", "scope", "expires"}
-
-func (p *Portal) subscriptionNew(rq *request) error {
+func (p *Portal) showNewSubscription(rq *request) error {
 	q := rq.URL.Query()
-	return p.subscriptionFormPage(rq, http.StatusOK, form{Values: map[string][]string{"ownerId": q["owner"], "scope": q["scope"]}})
+	f := form{Fields: subscriptionFields, Values: url.Values{"ownerId": q["owner"], "reach": {"product"}}}
+	return p.newSubscription(rq, nil, f)
 }
 
-func (p *Portal) subscriptionFormPage(rq *request, status int, f form) error {
-	data := subscriptionForm{Form: f}
-	var err error
-	if data.Owners, err = p.userChoices(rq, f.Get("ownerId")); err != nil {
+func (p *Portal) newSubscription(rq *request, cause error, f form) (err error) {
+	data := newSubscriptionPage{}
+	if data.Owner, err = p.pickUser(rq, f, "ownerId", ""); err != nil {
 		return err
 	}
-	if data.Products, err = p.productChoices(rq, func(one appaccess.Product) bool { return one.Access.Key }); err != nil {
+	data.Owner.Empty = "Nobody"
+	if data.Products, err = p.pickProducts(rq, f, "product", "Products accept keys when their subscription key setting is on.", false, func(one appaccess.Product) bool { return one.Access.Key }); err != nil {
 		return err
 	}
-	if data.APIs, err = p.apiChoices(rq, func(appaccess.API) bool { return true }); err != nil {
+	if data.APIs, err = p.pickAPIs(rq, f, "api", "", false, func(appaccess.API) bool { return true }); err != nil {
 		return err
 	}
-	if data.Form.Once, err = p.once(rq, p.path("subscriptions", "new")); err != nil {
+	data.Products.Label, data.APIs.Label = "Product", "API"
+	if f.Once, err = p.once(rq); err != nil {
 		return err
 	}
-	return p.write(rq, status, "subscription_new", page{
+	data.Form = f
+	return p.write(rq, formStatus(cause), "subscription_new", page{
 		Title: "Create a subscription", Nav: "subscriptions", Crumbs: p.crumbs("Subscriptions", "subscriptions"), Data: data,
 	})
+}
+
+// scopeOf reads what a form chose.
+func scopeOf(f form) (appaccess.Scope, error) {
+	switch f.Get("reach") {
+	case "product":
+		if f.Get("product") != "" {
+			return appaccess.ProductScope(f.Get("product")), nil
+		}
+	case "api":
+		if f.Get("api") != "" {
+			return appaccess.APIScope(f.Get("api")), nil
+		}
+	case "all":
+		return appaccess.AllAPIs, nil
+	}
+	return "", &appaccess.InvalidError{Field: "scope", Rule: "choose a product, an API or all APIs"}
 }
 
 // endOf reads a date: the end of that day, in UTC. Empty: the zero time.
@@ -119,160 +203,158 @@ func endOf(text string) (time.Time, error) {
 	return t.Add(day), nil
 }
 
-func (p *Portal) subscriptionCreate(rq *request) error {
-	f := form{Values: rq.PostForm}
+func (p *Portal) createSubscription(rq *request) error {
+	f := p.sent(rq, subscriptionFields)
+	if f.searching() {
+		return p.newSubscription(rq, nil, f)
+	}
 	expires, err := endOf(f.Get("expires"))
-	if err == nil {
+	scope, err2 := scopeOf(f)
+	if err = errors.Join(err, err2); err == nil {
 		err = p.oneTime(rq)
 	}
 	var made appaccess.IssuedSubscription
 	if err == nil {
 		made, err = p.service.CreateSubscription(rq.Context(), rq.actor, appaccess.SubscriptionRequest{
-			Name: f.Get("name"), OwnerID: f.Get("ownerId"), Scope: appaccess.Scope(f.Get("scope")), Expires: expires,
+			Name: f.Get("name"), OwnerID: f.Get("ownerId"), Scope: scope, Expires: expires,
 		})
 	}
-	if f.refuse(err, subscriptionFields...) {
-		return p.subscriptionFormPage(rq, appaccess.Status(err), f)
+	if p.refuse(rq, &f, err) {
+		return p.newSubscription(rq, err, f)
 	}
 	if err != nil {
 		return err
 	}
-	return p.showKeys(rq, page{
-		Title: "Your subscription keys", Nav: "subscriptions", Crumbs: p.crumbs("Subscriptions", "subscriptions"),
-	}, made, p.path("subscriptions", made.Subscription.ID))
+	return p.showKeys(rq, made)
 }
 
 const keyNote = "Copy it now and store it in a safe place. Only a hash is kept here, so it cannot be shown again."
 
-func (p *Portal) showKeys(rq *request, pg page, made appaccess.IssuedSubscription, back string) error {
-	pg.Data = shown{
-		Values: []shownValue{{"Primary key", made.Primary.Reveal()}, {"Secondary key", made.Secondary.Reveal()}},
-		Facts:  []shownValue{{"Subscription", made.Subscription.Name}, {"State", words(made.Subscription.State)}, {"Header", "Ocp-Apim-Subscription-Key"}},
-		Note:   strings.Replace(keyNote, "Copy it", "Copy them", 1), Back: back,
+func (p *Portal) subscriptionCrumbs(rq *request) []link {
+	text := "Subscriptions"
+	if rq.mine() && rq.user.Manager {
+		text = "My subscriptions"
 	}
-	return p.show(rq, "shown", pg)
+	return p.crumbs(text, rq.base("subscriptions")...)
 }
 
-type subscriptionData struct {
-	Row   subscriptionRow
-	Form  form
-	Once  string
-	Next  []stateStep
-	Audit []appaccess.AuditRecord
-}
-
-// stateStep is a button that moves a subscription on.
-type stateStep struct{ State, Label string }
-
-// steps are what a manager may do next, as Service allows it.
-func steps(s appaccess.SubscriptionState) []stateStep {
-	suspend, cancel := stateStep{"suspended", "Suspend"}, stateStep{"cancelled", "Cancel"}
-	switch s {
-	case appaccess.SubscriptionSubmitted:
-		return []stateStep{{"active", "Activate"}, {"rejected", "Reject"}}
-	case appaccess.SubscriptionActive:
-		return []stateStep{suspend, cancel}
-	case appaccess.SubscriptionSuspended:
-		return []stateStep{{"active", "Activate"}, cancel}
-	case appaccess.SubscriptionExpired:
-		return []stateStep{{"active", "Activate"}, cancel}
-	}
-	return nil
-}
-
-func (p *Portal) subscriptionDetails(rq *request) error {
-	return p.subscriptionPage(rq, http.StatusOK, form{})
-}
-
-func (p *Portal) subscriptionPage(rq *request, status int, f form) error {
-	one, err := p.service.Subscription(rq.Context(), rq.actor, rq.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	if f.Values == nil {
-		f.Values = map[string][]string{"name": {one.Name}}
-		if !one.Expires.IsZero() {
-			f.Values.Set("expires", one.Expires.Add(-time.Second).UTC().Format(time.DateOnly))
+// keyHeaders names the headers in which callers send the keys of a subscription.
+func (p *Portal) keyHeaders(rq *request, scope appaccess.Scope) (string, error) {
+	at := scopeRef(scope)
+	ids := []string{at.ID}
+	switch at.Kind {
+	case appaccess.KindProduct:
+		product, err := p.service.Product(rq.Context(), portalActor, at.ID)
+		if err != nil {
+			return "", err
 		}
+		ids = product.APIs
+	case appaccess.KindAPI:
+	default:
+		return keyHeader, nil
 	}
-	data := subscriptionData{Row: p.subscriptionRow(rq, one, p.userNames(rq, one.OwnerID)), Form: f, Next: steps(one.State)}
-	if data.Once, err = p.once(rq, p.path("subscriptions", one.ID, "keys")); err != nil {
-		return err
+	var headers []string
+	for _, id := range ids {
+		api, err := p.service.API(rq.Context(), portalActor, id)
+		if err != nil {
+			return "", err
+		}
+		headers = append(headers, keyHeaderOf(api))
 	}
-	trail, err := p.service.Audit(rq.Context(), rq.actor, appaccess.AuditFilter{Object: "subscription/" + one.ID, Limit: 6})
+	slices.Sort(headers)
+	if headers = slices.Compact(headers); len(headers) == 0 {
+		return keyHeader, nil
+	}
+	return strings.Join(headers, " or "), nil
+}
+
+func (p *Portal) showKeys(rq *request, made appaccess.IssuedSubscription) error {
+	nav := "subscriptions"
+	back := p.path("subscriptions", made.Subscription.ID)
+	if rq.mine() {
+		nav, back = "mykeys", p.path("my", "subscriptions", made.Subscription.ID)
+	}
+	header, err := p.keyHeaders(rq, made.Subscription.Scope)
 	if err != nil {
-		return err
-	}
-	data.Audit = trail.Items
-	return p.write(rq, status, "subscription", page{
-		Title: one.Name, Nav: "subscriptions", Crumbs: p.crumbs("Subscriptions", "subscriptions"), Data: data,
-	})
-}
-
-func (p *Portal) subscriptionSave(rq *request) error {
-	id, f := rq.PathValue("id"), form{Values: rq.PostForm}
-	name := f.Get("name")
-	expires, err := endOf(f.Get("expires"))
-	if err == nil {
-		_, err = p.service.UpdateSubscription(rq.Context(), rq.actor, id, appaccess.SubscriptionUpdate{Name: &name, Expires: &expires})
-	}
-	if f.refuse(err, subscriptionFields...) {
-		return p.subscriptionPage(rq, appaccess.Status(err), f)
-	}
-	return p.done(rq, err, "Saved.", p.path("subscriptions", id))
-}
-
-func (p *Portal) subscriptionState(rq *request) error {
-	id, to := rq.PathValue("id"), appaccess.SubscriptionState(rq.PostForm.Get("do"))
-	_, err := p.service.SetSubscriptionState(rq.Context(), rq.actor, id, to)
-	return p.done(rq, err, "The subscription is now "+string(to)+".", p.path("subscriptions", id))
-}
-
-func (p *Portal) subscriptionKey(rq *request) error {
-	return p.regenerate(rq, "subscriptions", link{"Subscriptions", p.path("subscriptions")}, p.path("subscriptions", rq.PathValue("id")))
-}
-
-// regenerate makes one of the two keys anew and shows it once.
-func (p *Portal) regenerate(rq *request, nav string, list link, back string) error {
-	one, err := p.service.Subscription(rq.Context(), rq.actor, rq.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	slot := appaccess.KeySlot(rq.PostForm.Get("slot"))
-	if slot != appaccess.PrimaryKey && slot != appaccess.SecondaryKey {
-		return &appaccess.InvalidError{Field: "slot", Rule: "must be primary or secondary"}
-	}
-	if err := p.oneTime(rq); err != nil {
-		return err
-	}
-	key, err := p.service.RegenerateKey(rq.Context(), rq.actor, one.ID, slot)
-	if err != nil {
-		return err
+		header = keyHeader // the keys must be shown
 	}
 	return p.show(rq, "shown", page{
-		Title: "Your new " + string(slot) + " key", Nav: nav, Crumbs: []link{list, {one.Name, back}},
-		Data: shown{
-			Values: []shownValue{{words(slot) + " key", key.Reveal()}},
-			Facts:  []shownValue{{"Subscription", one.Name}, {"Header", "Ocp-Apim-Subscription-Key"}},
-			Note:   keyNote + " The old " + string(slot) + " key is refused from now on.", Back: back,
+		Title: "Your subscription keys", Nav: nav, Crumbs: p.subscriptionCrumbs(rq),
+		Data: shownPage{
+			Values: []shownValue{{"Primary key", made.Primary.Reveal()}, {"Secondary key", made.Secondary.Reveal()}},
+			Facts:  []shownValue{{"Subscription", made.Subscription.Name}, {"State", words(made.Subscription.State)}, {"Header", header}},
+			Note:   strings.Replace(keyNote, "Copy it", "Copy them", 1), Back: back,
 		},
 	})
 }
 
-func (p *Portal) subscriptionDelete(rq *request) error {
-	one, err := p.service.Subscription(rq.Context(), rq.actor, rq.PathValue("id"))
+type subscriptionPage struct {
+	Row   subscriptionRow
+	Form  form
+	Last  time.Time // of use; zero: never, as far as recorded
+	Keys  string    // address below which keys are regenerated
+	Audit []auditRow
+}
+
+func (p *Portal) subscriptionVersion(rq *request) (appaccess.Subscription, version, error) {
+	id := rq.PathValue("subscription")
+	rev, err := p.service.Revision(rq.Context(), rq.actor, appaccess.KindSubscription, id)
+	if err != nil {
+		return appaccess.Subscription{}, version{}, err
+	}
+	one, err := p.service.Subscription(rq.Context(), rq.actor, id)
+	values := url.Values{"name": {one.Name}, "expires": {""}}
+	if !one.Expires.IsZero() {
+		values.Set("expires", one.Expires.Add(-time.Second).UTC().Format(time.DateOnly))
+	}
+	return one, version{rev, values}, err
+}
+
+func (p *Portal) showSubscription(rq *request) error {
+	return p.subscription(rq, nil, form{Fields: subscriptionFields})
+}
+
+func (p *Portal) subscription(rq *request, cause error, f form) error {
+	one, now, err := p.subscriptionVersion(rq)
 	if err != nil {
 		return err
 	}
-	back := p.path("subscriptions", one.ID)
-	return p.show(rq, "confirm", page{
-		Title: "Delete " + one.Name, Nav: "subscriptions",
-		Crumbs: append(p.crumbs("Subscriptions", "subscriptions"), link{one.Name, back}),
-		Data:   confirm{Text: "Both keys are refused at once, and the subscription is gone.", Label: "Delete subscription", Back: back},
+	if err := p.based(rq, &f, now); err != nil {
+		return err
+	}
+	rows, err := p.subscriptionRows(rq, nil, one)
+	if err != nil {
+		return err
+	}
+	data := subscriptionPage{Row: rows[0], Form: f, Keys: p.path("subscriptions", one.ID, "keys")}
+	if data.Last, err = p.service.LastUsed(rq.Context(), rq.actor, appaccess.Ref{Kind: appaccess.KindSubscription, ID: one.ID}); err != nil {
+		return err
+	}
+	if data.Audit, err = p.history(rq, appaccess.KindSubscription, one.ID); err != nil {
+		return err
+	}
+	return p.write(rq, formStatus(cause), "subscription", page{
+		Title: one.Name, Nav: "subscriptions", Crumbs: p.crumbs("Subscriptions", "subscriptions"), Data: data,
 	})
 }
 
-func (p *Portal) subscriptionDeleted(rq *request) error {
-	err := p.service.DeleteSubscription(rq.Context(), rq.actor, rq.PathValue("id"))
-	return p.done(rq, err, "Subscription deleted.", p.path("subscriptions"))
+func (p *Portal) saveSubscription(rq *request) error {
+	f := p.sent(rq, subscriptionFields)
+	name := f.Get("name")
+	expires, err := endOf(f.Get("expires"))
+	if err == nil {
+		err = p.revise(rq, &f, func() (version, error) {
+			_, now, err := p.subscriptionVersion(rq)
+			return now, err
+		}, func(rev appaccess.Revision) error {
+			_, err := p.service.UpdateSubscription(rq.Context(), rq.actor, rq.PathValue("subscription"), appaccess.SubscriptionUpdate{
+				Name: &name, Expires: &expires, Revision: rev,
+			})
+			return err
+		})
+	}
+	if p.refuse(rq, &f, err) {
+		return p.subscription(rq, err, f)
+	}
+	return p.done(rq, err, "Saved.", p.path("subscriptions", rq.PathValue("subscription")), nil)
 }

@@ -1,17 +1,19 @@
 package portal_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,9 +22,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/openapi"
 	"github.com/entragate/entragate/appaccess/portal"
 	"github.com/entragate/entragate/appaccess/sqlite"
 	"github.com/entragate/entragate/internal/secret"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -32,40 +36,26 @@ const (
 	managerOID = "10000000-0000-4000-8000-000000000001"
 	adaOID     = "10000000-0000-4000-8000-000000000002"
 	blaiseOID  = "10000000-0000-4000-8000-000000000003"
+	blockedOID = "10000000-0000-4000-8000-000000000004"
 	nobodyOID  = "10000000-0000-4000-8000-000000000009"
 )
 
 var root = appaccess.Manager("grace")
 
-// clock stands still unless it is moved.
-type clock struct{ at atomic.Int64 }
-
-func newClock() *clock {
-	c := &clock{}
-	c.at.Store(time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC).UnixNano())
-	return c
-}
-
-func (c *clock) now() time.Time { return time.Unix(0, c.at.Load()).UTC() }
-
-func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
-
-func (c *clock) sleep(ctx context.Context, d time.Duration) error {
-	c.advance(d)
-	return ctx.Err()
-}
-
 // world is a portal over a real service, engine, store and local tenant, with
 // an API to try.
 type world struct {
 	t       testing.TB
-	clock   *clock
+	clock   *testkit.Clock
 	tenant  *entratest.Server
 	caller  entratest.Caller
 	service *appaccess.Service
+	store   appaccess.Store
 	api     *httptest.Server
 	calls   atomic.Int64 // of the API
+	reads   atomic.Int64 // of the store, by the service
 	web     *httptest.Server
+	looked  sync.Map // skeletons of pages that axe-core looked at
 }
 
 // setup changes the portal's configuration before it is made.
@@ -74,24 +64,16 @@ type setup func(*world, *portal.Config)
 func newWorld(t testing.TB, setups ...setup) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, clock: newClock()}
-	w.tenant = entratest.NewServer(t, entratest.Config{Now: w.clock.now, Sleep: w.clock.sleep})
+	w := &world{t: t, clock: testkit.NewClock(time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC))}
+	w.tenant = entratest.NewServer(t, entratest.Config{Now: w.clock.Now, Sleep: w.clock.Sleep})
 	var err error
 	w.caller, err = w.tenant.AddCaller("entragate-portal", entratest.ApplicationAdministrator, entratest.AssignAll)
 	require.NoError(t, err)
 	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "portal.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	engine, err := provision.New(provision.Config{
-		Directory: w.tenant.Directory(w.caller), Journal: provision.NewStoreJournal(store),
-		Now: w.clock.now, Sleep: w.clock.sleep,
-	})
-	require.NoError(t, err)
-	w.service, err = appaccess.NewService(ctx, appaccess.ServiceConfig{
-		Store: store, Provisioner: engine, TenantID: w.tenant.ID(), Authority: w.tenant.BaseURL(), Now: w.clock.now,
-		HandoverKeys: []appaccess.HandoverKey{{ID: "k1", Key: secret.New(strings.Repeat("k", 32))}},
-	})
-	require.NoError(t, err)
+	w.store = countingStore{store, &w.reads}
+	w.manage()
 	w.api = httptest.NewTLSServer(http.HandlerFunc(w.serveAPI))
 	t.Cleanup(w.api.Close)
 	w.people()
@@ -99,7 +81,23 @@ func newWorld(t testing.TB, setups ...setup) *world {
 	return w
 }
 
-// serveAPI stands for an API behind a gate.
+// manage makes the service over the store and the tenant.
+func (w *world) manage() {
+	w.t.Helper()
+	engine, err := provision.New(provision.Config{
+		Directory: w.tenant.Directory(w.caller), Store: w.store,
+		Now: w.clock.Now, Sleep: w.clock.Sleep,
+	})
+	require.NoError(w.t, err)
+	w.service, err = appaccess.NewService(w.t.Context(), appaccess.ServiceConfig{
+		Store: w.store, Provisioner: engine, TenantID: w.tenant.ID(), Authority: w.tenant.BaseURL(), Now: w.clock.Now,
+		ReadOpenAPI:       openapi.Import,
+		OneTimeSecretKeys: []appaccess.OneTimeSecretKey{{ID: "k1", Key: secret.New(strings.Repeat("k", 32))}},
+	})
+	require.NoError(w.t, err)
+}
+
+// serveAPI is an API behind a gate.
 func (w *world) serveAPI(rw http.ResponseWriter, r *http.Request) {
 	w.calls.Add(1)
 	switch r.URL.Path {
@@ -118,11 +116,11 @@ func (w *world) serveAPI(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
 	rw.Header().Set("Set-Cookie", "api=secret")
 	status := http.StatusOK
-	if r.Header.Get("Authorization") == "" && r.Header.Get("Ocp-Apim-Subscription-Key") == "" {
+	if r.Header.Get("Authorization") == "" && r.Header.Get("Ocp-Apim-Subscription-Key") == "" && r.Header.Get("X-Orders-Key") == "" {
 		status = http.StatusUnauthorized
 	}
 	rw.WriteHeader(status)
-	_ = json.NewEncoder(rw).Encode(map[string]any{"method": r.Method, "path": r.URL.RequestURI(), "body": string(body)})
+	_ = json.NewEncoder(rw).Encode(map[string]any{"method": r.Method, "path": r.URL.RequestURI(), "body": string(body), "orders-key": r.Header.Get("X-Orders-Key") != "", "note": r.Header.Get("X-Note")})
 }
 
 func (w *world) people() {
@@ -145,6 +143,7 @@ func (w *world) users() map[string]portal.User {
 		"ada":     {Name: "Ada Lovelace", TenantID: tid, ObjectID: adaOID},
 		"boss":    {Name: "Ada Lovelace", TenantID: tid, ObjectID: adaOID, Manager: true},
 		"blaise":  {Name: "Blaise Pascal", TenantID: tid, ObjectID: blaiseOID},
+		"blocked": {Name: "Alan Turing", TenantID: tid, ObjectID: blockedOID},
 		"nobody":  {Name: "ada@contoso.example", TenantID: tid, ObjectID: nobodyOID},
 		"foreign": {Name: "Ada elsewhere", TenantID: "bbbbbbbb-0000-cccc-1111-dddd2222eeee", ObjectID: adaOID},
 		"noid":    {Name: "No IDs", Manager: true},
@@ -174,7 +173,8 @@ func (w *world) serve(setups ...setup) {
 	w.web.StartTLS()
 	w.t.Cleanup(w.web.Close)
 	cfg := portal.Config{
-		Service: w.service, Authenticate: w.authenticate, Prefix: prefix, Title: "Contoso API access", Now: w.clock.now,
+		Service: w.service, Authenticate: w.authenticate, Prefix: prefix, Title: "Contoso API access", Now: w.clock.Now,
+		Logger:   slog.New(slog.NewTextHandler(testLog{w.t}, nil)),
 		APIHosts: []string{strings.TrimPrefix(w.api.URL, "https://")}, HTTPClient: w.trusting(),
 	}
 	for _, s := range setups {
@@ -195,6 +195,7 @@ func (w *world) trusting() *http.Client {
 // visitor is a browser without a screen. It follows no redirect.
 type visitor struct {
 	w      *world
+	at     string // address of the replica that sendTo asks
 	client *http.Client
 	header http.Header
 	pause  time.Duration // that passes before each request
@@ -205,7 +206,7 @@ func (w *world) visit(who string) *visitor {
 	jar, err := cookiejar.New(nil)
 	require.NoError(w.t, err)
 	client := w.web.Client()
-	v := &visitor{w: w, header: http.Header{}, client: &http.Client{
+	v := &visitor{w: w, at: w.web.URL, header: http.Header{}, client: &http.Client{
 		Transport: client.Transport, Jar: jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -227,7 +228,7 @@ func (a answer) location() string { return a.Header.Get("Location") }
 
 func (v *visitor) do(method, path string, form url.Values) answer {
 	v.w.t.Helper()
-	v.w.clock.advance(v.pause)
+	v.w.clock.Advance(v.pause)
 	if strings.HasPrefix(path, "/") {
 		path = v.w.web.URL + path
 	}
@@ -254,8 +255,26 @@ func (v *visitor) get(path string) answer {
 	return v.do(http.MethodGet, prefix+path, nil)
 }
 
-// post sends a form to a page below the prefix.
+// post opens a form and sends it, as a browser does: with the hidden fields that
+// the page gave it.
 func (v *visitor) post(path string, pairs ...string) answer {
+	v.w.t.Helper()
+	for _, name := range []string{"once", "base"} {
+		if slices.Contains(pairs, name) {
+			return v.send(path, pairs...)
+		}
+	}
+	page := v.get(path)
+	for name, pattern := range map[string]*regexp.Regexp{"once": oncePattern, "base": basePattern} {
+		if found := pattern.FindStringSubmatch(page.Body); found != nil {
+			pairs = append(slices.Clone(pairs), name, found[1])
+		}
+	}
+	return v.send(path, pairs...)
+}
+
+// send sends a form without opening its page.
+func (v *visitor) send(path string, pairs ...string) answer {
 	v.w.t.Helper()
 	form := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -266,6 +285,7 @@ func (v *visitor) post(path string, pairs ...string) answer {
 
 var (
 	oncePattern  = regexp.MustCompile(`name="once" value="([^"]+)"`)
+	basePattern  = regexp.MustCompile(`name="base" value="([^"]+)"`)
 	valuePattern = regexp.MustCompile(`data-once>([^<]+)<`)
 )
 
@@ -289,16 +309,26 @@ func (a answer) values() []string {
 // orders seeds a product with token and key access and an API to try.
 func (w *world) orders() appaccess.Product {
 	w.t.Helper()
+	return w.ordersNamed(asItIs)
+}
+
+// ordersNamed seeds the same. text makes each name and description.
+func (w *world) ordersNamed(text func(string) string) appaccess.Product {
+	w.t.Helper()
 	ctx := w.t.Context()
 	_, err := w.service.CreateAPI(ctx, root, appaccess.APIRequest{
-		ID: "orders-api", Name: "Orders API", Path: "/orders", ServiceURL: w.api.URL + "/echo", Description: "Place, follow and cancel orders.",
+		ID: "orders-api", Name: text("Orders API"), Path: "/orders", ServiceURL: w.api.URL + "/echo", Description: text("Place, follow and cancel orders."),
 	})
 	require.NoError(w.t, err)
 	p, err := w.service.CreateProduct(ctx, root, appaccess.ProductRequest{
-		ID: "orders", Name: "Orders", Description: "Everything about orders.", APIs: []string{"orders-api"},
+		ID: "orders", Name: roleName(text("Orders")), Description: text("Everything about orders."), APIs: []string{"orders-api"},
 		Access: appaccess.Access{Token: true, Key: true}, Published: true,
 	})
 	require.NoError(w.t, err)
+	for _, id := range []string{"orders-api", "echo-api"} {
+		_, err := w.service.ImportOperations(ctx, root, id, appaccess.OperationsImport{Document: []byte(ordersDocument)})
+		require.NoError(w.t, err)
+	}
 	return p
 }
 
@@ -306,23 +336,51 @@ func (w *world) orders() appaccess.Product {
 func (w *world) application(id, owner string) appaccess.ClientApplication {
 	w.t.Helper()
 	a, err := w.service.RegisterApplication(w.t.Context(), root, appaccess.ApplicationRequest{
-		ID: id, Name: "Web shop " + id, OwnerID: owner, Products: []string{"orders"}, Description: "Takes orders from customers.",
+		ID: id, Name: "Web shop " + id, OwnerID: owner, Grants: appaccess.GrantsOfAll("orders"), Description: "Takes orders from customers.",
 	})
 	require.NoError(w.t, err)
 	return a
+}
+
+// offered is the ID of an offer to ada.
+func (w *world) offered() string {
+	w.t.Helper()
+	ctx := w.t.Context()
+	_, err := w.service.CreateSubscription(ctx, root, appaccess.SubscriptionRequest{ID: "offered", Name: "Partner feed", OwnerID: "blaise", Scope: appaccess.ProductScope("orders")})
+	require.NoError(w.t, err)
+	one, err := w.service.OfferTransfer(ctx, appaccess.Developer("blaise"), appaccess.KindSubscription, "offered", "ada")
+	require.NoError(w.t, err)
+	return one.ID
+}
+
+// ordersDocument describes the API of the orders.
+const ordersDocument = `{"openapi":"3.1.0","info":{"title":"Orders","version":"1","description":"Orders of all shops."},
+"components":{"securitySchemes":{"entra":{"type":"oauth2","flows":{"clientCredentials":{"tokenUrl":"https://login.example/token","scopes":{"Read":"Reads orders","Write":"Writes orders"}}}}},
+"schemas":{"Order":{"type":"object","required":["id"],"properties":{"id":{"type":"string","description":"The number of the order."},"lines":{"type":"array","items":{"type":"string"}}}}}},
+"paths":{"/{id}":{"parameters":[{"name":"id","in":"path","required":true,"schema":{"type":"string"},"description":"Which order."}],
+"get":{"operationId":"getOrder","summary":"Reads an order","security":[{"entra":["Read"]}],"responses":{"200":{"description":"The order","content":{"application/json":{"schema":{"$ref":"#/components/schemas/Order"},"example":{"id":"o-1"}}}}}}},
+"/":{"post":{"operationId":"placeOrder","summary":"Places an order","security":[{"entra":["Write"]}],"parameters":[{"name":"dryRun","in":"query","required":true,"schema":{"type":"boolean"}}],
+"requestBody":{"required":true,"content":{"application/json":{"schema":{"$ref":"#/components/schemas/Order"},"example":{"id":"o-2","lines":["apple"]}}}},"responses":{"201":{"description":"Placed"}}}}}}`
+
+// asked is the ID of an open request.
+func (w *world) asked(by string) string {
+	w.t.Helper()
+	r, err := w.service.RequestSubscription(w.t.Context(), appaccess.Developer(by), "orders", "Nightly feed", "We read orders every night.")
+	require.NoError(w.t, err)
+	return r.ID
 }
 
 func entratestRights() []string {
 	return []string{entratest.ApplicationAdministrator, entratest.AssignAll}
 }
 
-// has and lacks look for text in a page without printing the page.
+// has and hasNot look for text in a page without printing the page.
 func has(t testing.TB, a answer, text string, more ...any) {
 	t.Helper()
-	assert.Truef(t, strings.Contains(a.Body, text), "the page (status %d, %q) lacks %q %v", a.Status, a.title(), text, more)
+	assert.Truef(t, strings.Contains(a.Body, text), "the page (status %d, %q) does not have %q %v", a.Status, a.title(), text, more)
 }
 
-func lacks(t testing.TB, a answer, text string, more ...any) {
+func hasNot(t testing.TB, a answer, text string, more ...any) {
 	t.Helper()
 	assert.Falsef(t, strings.Contains(a.Body, text), "the page (status %d, %q) has %q %v", a.Status, a.title(), text, more)
 }
@@ -331,4 +389,54 @@ func (a answer) title() string {
 	_, rest, _ := strings.Cut(a.Body, "<title>")
 	title, _, _ := strings.Cut(rest, "</title>")
 	return title
+}
+
+// ids are the objects that the paths of a test are about.
+type ids struct{ application, subscription, oneTimeSecret, credential, request, transfer string }
+
+// fill puts objects into the path of a route.
+func (o ids) fill(path string) string {
+	product, api := "orders", "orders-api"
+	if strings.HasPrefix(path, "/apis/") {
+		api = "echo-api"
+	}
+	return strings.NewReplacer(
+		"{$}", "", "{application}", o.application, "{subscription}", o.subscription, "{secret}", o.oneTimeSecret, "{credential}", o.credential,
+		"{id}", product, "{api}", api, "{user}", "ada", "{slot}", "primary", "{notification}", "none", "{operation}", "getorder", "{request}", o.request, "{transfer}", o.transfer,
+	).Replace(path) + map[string]string{
+		"/products/-/many": "?action=suspend&id=orders", "/products/{id}/applications/-/many": "?action=revoke&id=" + o.application, "/applications/-/many": "?action=suspend&id=" + o.application,
+		"/requests/-/many":      "?action=reject&id=" + o.request,
+		"/subscriptions/-/many": "?action=cancel&id=" + o.subscription, "/users/-/many": "?action=block&id=ada",
+	}[path]
+}
+
+// managerPaths and ownerPaths are all pages, from the route table, and some with
+// a query.
+func managerPaths(o ids) []string {
+	out := []string{"/", "/products?q=ord", "/products?q=nothing-like-it", "/products/starter", "/products/starter/review", "/audit?object=product/orders", "/audit?object=o", "/expiring?within=7", "/subscriptions?state=active"}
+	for _, r := range portal.Routes() {
+		if r.Show && r.Managers && r.Path != "/entra/unknown/remove" { // which exists only while something is unknown
+			out = append(out, o.fill(r.Path))
+		}
+	}
+	return out
+}
+
+func ownerPaths(o ids) []string {
+	var out []string
+	for _, r := range portal.Routes() {
+		if r.Show && r.Owners {
+			out = append(out, o.fill(r.Path))
+		}
+	}
+	return out
+}
+
+// testLog shows what the portal logs beside the test that caused it.
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Helper()
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
 }

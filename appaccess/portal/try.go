@@ -114,6 +114,7 @@ type exchange struct {
 	Header  string
 	Body    string
 	Note    string
+	Advice  string // what a refusal means and what to do
 }
 
 // tryResult is all that one try showed.
@@ -188,9 +189,13 @@ func claims(token string) (header, claim string) {
 // tryMethods are what the box offers.
 var tryMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
-// call sends a request with one credential header, whose value is not shown.
-func (t *tryClient) call(ctx context.Context, method, address, body, header, value, veil string) (exchange, error) {
+// call sends a request with one credential header, whose value is not shown, and
+// with further headers.
+func (t *tryClient) call(ctx context.Context, method, address, body string, more http.Header, header, value, veil string) (exchange, error) {
 	shown := exchange{Request: method + " " + address + "\n" + header + ": " + veil}
+	if len(more) > 0 {
+		shown.Request += "\n" + headerText(more)
+	}
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return shown, plain(err)
@@ -201,6 +206,9 @@ func (t *tryClient) call(ctx context.Context, method, address, body, header, val
 			req.Header.Set("Content-Type", "application/json")
 		}
 		shown.Request += "\nContent-Type: " + req.Header.Get("Content-Type") + "\n\n" + body
+	}
+	for name, values := range more {
+		req.Header[name] = values
 	}
 	req.Header.Set(header, value)
 	req.Header.Set("User-Agent", "entragate-portal")
@@ -221,7 +229,35 @@ func (t *tryClient) call(ctx context.Context, method, address, body, header, val
 		shown.Note = "The answer is longer: this is its first MiB."
 	}
 	shown.Body = bodyText(raw)
+	shown.Advice = advice(resp, header != "Authorization")
 	return shown, nil
+}
+
+// advice explains a refusal, and says whether the gate or the API refused.
+func advice(resp *http.Response, key bool) string {
+	if resp.StatusCode < 400 {
+		return ""
+	}
+	if resp.Header.Get("Entragate-Decision-Id") == "" {
+		if resp.StatusCode >= 500 {
+			return "The API itself failed: the gate let the call pass. Ask who runs the API."
+		}
+		return "The API itself answered this: the gate let the call pass. Check path, parameters and body against the documentation."
+	}
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		if key {
+			return "The gate does not know this key, or the subscription is not active. Check that the whole key was pasted, and the state of the subscription; or regenerate the key."
+		}
+		return "The gate did not accept the token. Check that the product is the one of this API; a token that was issued a moment ago for a new application may need a minute."
+	case http.StatusForbidden:
+		return "The gate knows who calls, but the permission is missing. Request the product or the permission in the catalog. A grant that is new needs a new token, and for a managed identity up to a day."
+	case http.StatusNotFound:
+		return "The gate knows no such operation of this API. Check method and path against the documentation."
+	case http.StatusServiceUnavailable:
+		return "The gate cannot decide at the moment. Try again in a minute."
+	}
+	return "The gate refused the call before the API saw it. Its answer says why."
 }
 
 func headerText(h http.Header) string {

@@ -1,14 +1,10 @@
 package portal_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
+	"bytes"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
+	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,6 +16,7 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/portal"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -35,7 +32,7 @@ func TestCertificatesAndFederation(t *testing.T) {
 			list += "/credentials"
 		}
 		path := base + "/credentials/new"
-		cert := certificate(t, w.clock.now(), who)
+		cert := testkit.CertificatePEM(w.clock.Now().Add(-time.Hour), w.clock.Now().Add(24*time.Hour))
 		assert.Equal(t, http.StatusSeeOther, v.post(path, "kind", "certificate", "name", "vault "+who, "pem", cert).Status)
 		has(t, v.get(list), "vault "+who)
 		assert.Equal(t, http.StatusSeeOther, v.post(path, "kind", "federated", "name", "github-"+who, "issuer", "https://token.actions.githubusercontent.com", "subject", "repo:contoso/shop:"+who).Status)
@@ -44,7 +41,7 @@ func TestCertificatesAndFederation(t *testing.T) {
 		refused := v.post(path, "kind", "certificate", "pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
 		assert.Equal(t, http.StatusBadRequest, refused.Status)
 		has(t, refused, "keep the private key to yourself")
-		lacks(t, refused, "AAAA")
+		hasNot(t, refused, "AAAA")
 		refused = v.post(path, "kind", "federated", "name", "x", "issuer", "https://issuer.example", "subject", "s")
 		has(t, refused, "Must have 3 to 80 characters")
 		has(t, refused, `value="https://issuer.example"`)
@@ -53,22 +50,12 @@ func TestCertificatesAndFederation(t *testing.T) {
 		creds, err := w.service.Credentials(t.Context(), root, one.ID)
 		require.NoError(t, err)
 		for _, c := range creds {
-			assert.Equal(t, http.StatusSeeOther, v.post(base+"/credentials", "remove", c.ID).Status)
+			assert.Equal(t, http.StatusSeeOther, v.post(base+"/credentials/"+c.ID+"/remove").Status)
 		}
 		creds, err = w.service.Credentials(t.Context(), root, one.ID)
 		require.NoError(t, err)
 		assert.Empty(t, creds)
 	}
-}
-
-func certificate(t *testing.T, now time.Time, name string) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func TestSubscriptionsFromBirthToEnd(t *testing.T) {
@@ -82,14 +69,15 @@ func TestSubscriptionsFromBirthToEnd(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, one.State)
 	}
-	_, err := w.service.CreateSubscription(t.Context(), appaccess.Developer("ada"), appaccess.SubscriptionRequest{ID: "s1", Name: "One", OwnerID: "ada", Scope: appaccess.ProductScope("orders")})
+	_, err := w.service.CreateSubscription(t.Context(), root, appaccess.SubscriptionRequest{ID: "s1", Name: "One", OwnerID: "ada", Scope: appaccess.ProductScope("orders")})
 	require.NoError(t, err)
-	for _, step := range []appaccess.SubscriptionState{"active", "suspended", "active", "cancelled"} {
-		has(t, m.get("/subscriptions/s1"), `value="`+string(step)+`"`)
-		assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1/state", "do", string(step)).Status)
+	for _, step := range []appaccess.SubscriptionState{"suspended", "active", "cancelled"} {
+		verb := map[appaccess.SubscriptionState]string{"active": "/activate", "suspended": "/suspend", "cancelled": "/cancel"}[step]
+		has(t, m.get("/subscriptions/s1"), verb)
+		assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1"+verb).Status)
 		state(step)
 	}
-	assert.Equal(t, http.StatusConflict, m.post("/subscriptions/s1/state", "do", "active").Status, "cancelled is final")
+	assert.Equal(t, http.StatusConflict, m.post("/subscriptions/s1/activate").Status, "cancelled is final")
 
 	assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1", "name", "Renamed", "expires", "2027-01-31").Status)
 	page := m.get("/subscriptions/s1")
@@ -99,7 +87,7 @@ func TestSubscriptionsFromBirthToEnd(t *testing.T) {
 	wrong := m.post("/subscriptions/s1", "name", "Renamed", "expires", "31.1.2027")
 	assert.Equal(t, http.StatusBadRequest, wrong.Status)
 	has(t, wrong, "Must be a date such as 2027-01-31")
-	wrong = m.post("/subscriptions/new", "once", m.once("/subscriptions/new"), "name", "X", "scope", "/products/none", "expires", "")
+	wrong = m.post("/subscriptions/-/new", "name", "X", "reach", "product", "product", "none", "expires", "")
 	assert.Equal(t, http.StatusBadRequest, wrong.Status)
 	assert.Equal(t, http.StatusSeeOther, m.post("/subscriptions/s1/delete").Status)
 	assert.Equal(t, http.StatusNotFound, m.get("/subscriptions/s1").Status)
@@ -130,12 +118,12 @@ func TestMarksOfTime(t *testing.T) {
 	_, err := w.service.AddSecret(t.Context(), root, "shop", appaccess.SecretRequest{Name: "production", Lifetime: 60 * 24 * time.Hour})
 	require.NoError(t, err)
 	a, m := w.visit("ada"), w.visit("manager")
-	lacks(t, a.get("/my/applications/shop"), "expires in")
-	w.clock.advance(40 * 24 * time.Hour)
+	hasNot(t, a.get("/my/applications/shop"), "expires in")
+	w.clock.Advance(40 * 24 * time.Hour)
 	has(t, a.get("/my/applications"), "Expires soon")
 	has(t, a.get("/my/applications/shop"), "expires in 20 days")
 	has(t, m.get("/"), "ends in 20 days")
-	w.clock.advance(30 * 24 * time.Hour)
+	w.clock.Advance(30 * 24 * time.Hour)
 	has(t, a.get("/my/applications/shop"), "has expired")
 	has(t, m.get("/"), "ended 10 days ago")
 
@@ -160,6 +148,7 @@ func TestEntraIsAway(t *testing.T) {
 	w.orders()
 	w.application("shop", "ada")
 	require.NoError(t, w.tenant.SetRights(w.caller))
+	w.tenant.RevokeTokens(w.caller)
 	m, a := w.visit("manager"), w.visit("ada")
 	for _, path := range []string{"/products/orders/review", "/applications/shop/review"} {
 		page := m.get(path)
@@ -169,21 +158,21 @@ func TestEntraIsAway(t *testing.T) {
 	w.tenant.OnRequest(func(r entratest.Request) entratest.Fault {
 		return entratest.Fault{Kind: entratest.Refuse, Status: http.StatusForbidden, Code: "Authorization_RequestDenied", Message: "cause-for-managers"}
 	})
-	got := m.post("/applications/shop/secrets/new", "once", m.once("/applications/shop/secrets/new"), "lifetime", "90", "old", "keep", "to", "me")
+	got := m.post("/applications/shop/secrets/new", "lifetime", "90", "old", "keep", "to", "me")
 	assert.Equal(t, http.StatusBadGateway, got.Status)
 	has(t, got, "cause-for-managers")
 	has(t, got, "Reference")
-	got = a.post("/my/applications/shop/secrets/new", "once", a.once("/my/applications/shop/secrets/new"), "lifetime", "90", "old", "keep")
+	got = a.post("/my/applications/shop/secrets/new", "lifetime", "90", "old", "keep")
 	assert.Equal(t, http.StatusBadGateway, got.Status)
-	lacks(t, got, "cause-for-managers")
+	hasNot(t, got, "cause-for-managers")
 	has(t, got, "Reference")
 
 	// Ending access succeeds all the same, and says that Entra follows later.
-	assert.Equal(t, http.StatusSeeOther, m.post("/applications/shop/state", "do", "suspend").Status)
+	assert.Equal(t, http.StatusSeeOther, m.post("/applications/shop/suspend").Status)
 	page := m.get("/applications/shop")
-	has(t, page, "Suspended: the application")
-	has(t, page, "Entra could not follow")
-	assert.Equal(t, http.StatusSeeOther, m.post("/users/blaise/state", "do", "block").Status)
+	has(t, page, "Suspended: every gate refuses the application")
+	has(t, page, "Entra is not in sync")
+	assert.Equal(t, http.StatusSeeOther, m.post("/users/blaise/block").Status)
 	page = m.post("/entra/apply")
 	assert.Equal(t, http.StatusOK, page.Status)
 	has(t, page, "Not everything could be applied")
@@ -193,12 +182,51 @@ func TestFormsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	m := w.visit("manager")
-	got := m.post("/apis/new", "name", strings.Repeat("x", 300<<10))
+	got := m.post("/apis/-/new", "name", strings.Repeat("x", 300<<10))
 	assert.Equal(t, http.StatusBadRequest, got.Status)
 	has(t, got, "at most 256 KiB")
-	got = m.post("/apis/new", "name", strings.Repeat("x", 2000), "path", "/x")
+	got = m.post("/apis/-/new", "name", strings.Repeat("x", 2000), "path", "/x")
 	assert.Equal(t, http.StatusBadRequest, got.Status)
 	has(t, got, "300 characters")
+}
+
+// Only a manager may send a file. Of everybody else at most 256 KiB are read, and
+// nothing where they have no access.
+func TestUploadsAreForManagers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, c := range []struct {
+		who, path string
+		size      int
+		status    int
+		most      int
+	}{
+		{"manager", "/configuration", 1 << 20, http.StatusOK, 2 << 20},
+		{"manager", "/configuration", 6 << 20, http.StatusBadRequest, 5<<20 + 1},
+		{"ada", "/configuration", 1 << 20, http.StatusForbidden, 0},
+		{"ada", "/my/catalog/starter/request", 1 << 20, http.StatusBadRequest, 256<<10 + 1},
+		{"nobody", "/request-access", 1 << 20, http.StatusBadRequest, 256<<10 + 1},
+		{"nobody", "/my/catalog/starter/request", 1 << 20, http.StatusForbidden, 0},
+		{"", "/configuration", 1 << 20, http.StatusUnauthorized, 256<<10 + 1},
+	} {
+		var form bytes.Buffer
+		parts := multipart.NewWriter(&form)
+		require.NoError(t, parts.WriteField("do", "preview"))
+		file, err := parts.CreateFormFile("document", "configuration.json")
+		require.NoError(t, err)
+		_, err = io.WriteString(file, `{"version":1}`+strings.Repeat(" ", c.size))
+		require.NoError(t, err)
+		require.NoError(t, parts.Close())
+		sent := form.Len()
+		r := httptest.NewRequest(http.MethodPost, w.web.URL+prefix+c.path, io.NopCloser(&form))
+		r.Header.Set("Content-Type", parts.FormDataContentType())
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.AddCookie(&http.Cookie{Name: "who", Value: c.who})
+		got := httptest.NewRecorder()
+		w.web.Config.Handler.ServeHTTP(got, r)
+		assert.Equal(t, c.status, got.Code, "%s as %q", c.path, c.who)
+		assert.LessOrEqual(t, sent-form.Len(), c.most, "%s as %q", c.path, c.who)
+	}
 }
 
 func TestTryItShowsWhatItGets(t *testing.T) {
@@ -226,7 +254,7 @@ func TestTryItShowsWhatItGets(t *testing.T) {
 	cut := try(a, "with", "key", "secret", "sensitive", "path", "/cut")
 	assert.Equal(t, http.StatusOK, cut.Status)
 	has(t, cut, "The API could not be called")
-	lacks(t, cut, "sensitive")
+	hasNot(t, cut, "sensitive")
 }
 
 // Who follows the description of the feature finds its words where it says.
@@ -254,7 +282,7 @@ func TestPropertiesSayWhatWasSaved(t *testing.T) {
 	assert.Equal(t, "new", p.Description)
 	assert.Equal(t, appaccess.Access{Key: true}, p.Access)
 	has(t, got, "Name and description are saved.")
-	lacks(t, got, "Nothing was changed yet")
+	hasNot(t, got, "Nothing was changed yet")
 }
 
 // A product is opened to everyone by saying so, never by leaving something out.
@@ -266,7 +294,7 @@ func TestNothingChosenDoesNotOpenAProduct(t *testing.T) {
 		got := m.post("/products/starter/properties", append([]string{"name", "Starter", "description", "new"}, access...)...)
 		assert.Equal(t, http.StatusBadRequest, got.Status)
 		has(t, got, "Choose a token, a key or both")
-		assert.Equal(t, http.StatusBadRequest, m.post("/products/new", append([]string{"name", "Second"}, access...)...).Status)
+		assert.Equal(t, http.StatusBadRequest, m.post("/products/-/new", append([]string{"name", "Second"}, access...)...).Status)
 	}
 	p, err := w.service.Product(t.Context(), root, "starter")
 	require.NoError(t, err)

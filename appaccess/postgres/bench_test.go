@@ -41,7 +41,7 @@ func scale(b *testing.B) int {
 	return n
 }
 
-func benchKey(i int) [32]byte   { return appaccess.SumKey("key " + strconv.Itoa(i)) }
+func benchKey(i int) [32]byte   { return appaccess.HashKey("key " + strconv.Itoa(i)) }
 func benchClient(i int) string  { return fmt.Sprintf("00000000-0000-4000-8000-%012d", i) }
 func benchUser(i, n int) string { return fmt.Sprintf("user-%08d", i%max(n/100, 1)) }
 
@@ -55,33 +55,33 @@ func populated(b *testing.B) (dsn string, n int) {
 	c := &copier{}
 	for i := range max(n/100, 1) {
 		u := appaccess.User{ID: benchUser(i, n), Name: "User " + strconv.Itoa(i), State: appaccess.UserActive}
-		c.add(appaccess.KindUser, u.ID, u.Name, u)
+		c.add(appaccess.KindUser, u.ID, u)
 	}
 	for i := range 20 {
 		id := fmt.Sprint("product-", i)
 		p := appaccess.Product{ID: id, Name: id, State: appaccess.Published, Access: appaccess.Access{Token: true, Key: true}, APIs: []string{id}}
-		c.add(appaccess.KindProduct, id, id, p)
-		c.add(appaccess.KindAPI, id, id, appaccess.API{ID: id, Name: id, Path: "/" + id})
+		c.add(appaccess.KindProduct, id, p)
+		c.add(appaccess.KindAPI, id, appaccess.API{ID: id, Name: id, Path: "/" + id})
 	}
 	for i := range max(n/10, 1) {
 		a := appaccess.ClientApplication{ID: fmt.Sprintf("app-%08d", i), Name: "Client " + strconv.Itoa(i), OwnerID: benchUser(i, n),
-			State: appaccess.ApplicationActive, Products: []string{fmt.Sprint("product-", i%20), fmt.Sprint("product-", (i+7)%20)},
+			State: appaccess.ApplicationActive, Grants: appaccess.GrantsOfAll(fmt.Sprint("product-", i%20), fmt.Sprint("product-", (i+7)%20)),
 			Entra: appaccess.ApplicationRegistration{AppID: benchClient(i)}}
-		c.add(appaccess.KindApplication, a.ID, a.Name, a, "appid", a.Entra.AppID, "owner", a.OwnerID)
+		c.add(appaccess.KindApplication, a.ID, a, "appid", a.Entra.AppID, "owner", a.OwnerID)
 	}
 	c.flush(b, conn)
 	for i := range n {
 		s := appaccess.Subscription{ID: fmt.Sprintf("sub-%08d", i), Name: "Subscription " + strconv.Itoa(i), OwnerID: benchUser(i, n),
 			Scope: appaccess.ProductScope(fmt.Sprint("product-", i%20)), State: appaccess.SubscriptionActive,
-			PrimarySum: benchKey(i), SecondarySum: benchKey(-1 - i)}
-		c.add(appaccess.KindSubscription, s.ID, s.Name, s, "key", s.PrimarySum.String(), "key", s.SecondarySum.String(),
+			PrimaryHash: benchKey(i), SecondaryHash: benchKey(-1 - i)}
+		c.add(appaccess.KindSubscription, s.ID, s, "key", s.PrimaryHash.String(), "key", s.SecondaryHash.String(),
 			"owner", s.OwnerID, "scope", string(s.Scope))
 		if len(c.records) == 50_000 {
 			c.flush(b, conn)
 		}
 	}
 	c.flush(b, conn)
-	_, err := conn.Exec(b.Context(), "UPDATE entragate_meta SET revision = 1")
+	_, err := conn.Exec(b.Context(), "UPDATE entragate_meta SET revision = 1, number = 1, forgotten_revision = 1, forgotten_number = 1")
 	require.NoError(b, err)
 	_, err = conn.Exec(b.Context(), "VACUUM ANALYZE entragate_records, entragate_entries") // as the server does in time
 	require.NoError(b, err)
@@ -90,7 +90,7 @@ func populated(b *testing.B) (dsn string, n int) {
 
 type copier struct{ records, entries [][]any }
 
-func (c *copier) add(kind appaccess.Kind, id, text string, v any, index ...string) {
+func (c *copier) add(kind appaccess.Kind, id string, v any, index ...string) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
@@ -105,13 +105,13 @@ func (c *copier) add(kind appaccess.Kind, id, text string, v any, index ...strin
 	if err != nil {
 		panic(err)
 	}
-	c.records = append(c.records, []any{string(kind), id, body, text, string(entries), int64(1)})
+	c.records = append(c.records, []any{string(kind), id, body, string(entries), int64(1)})
 }
 
 func (c *copier) flush(b *testing.B, conn *pgx.Conn) {
 	b.Helper()
 	_, err := conn.CopyFrom(b.Context(), pgx.Identifier{"entragate_records"},
-		[]string{"kind", "id", "body", "text", "entries", "revision"}, pgx.CopyFromRows(c.records))
+		[]string{"kind", "id", "body", "entries", "revision"}, pgx.CopyFromRows(c.records))
 	require.NoError(b, err)
 	_, err = conn.CopyFrom(b.Context(), pgx.Identifier{"entragate_entries"},
 		[]string{"kind", "name", "value", "id"}, pgx.CopyFromRows(c.entries))
@@ -145,13 +145,13 @@ func BenchmarkCatalogToken(b *testing.B) {
 	}
 	ask := func(b *testing.B, c *appaccess.Catalog, i int) {
 		st, err := c.Client(b.Context(), ids[i%draws])
-		if err != nil || st.Refusal != appaccess.NotRefused {
-			b.Fatal(st.Refusal, err)
+		if err != nil || st.DenyReason != appaccess.NotDenied {
+			b.Fatal(st.DenyReason, err)
 		}
 	}
 	b.Run("hit", func(b *testing.B) { hit(b, dsn, ask) })
 	b.Run("miss", func(b *testing.B) { miss(b, dsn, ask) })
-	b.Run("floor", func(b *testing.B) { floor(b, ids) })
+	b.Run("baseline", func(b *testing.B) { baseline(b, ids) })
 }
 
 func BenchmarkCatalogKey(b *testing.B) {
@@ -163,13 +163,13 @@ func BenchmarkCatalogKey(b *testing.B) {
 	}
 	ask := func(b *testing.B, c *appaccess.Catalog, i int) {
 		st, err := c.Key(b.Context(), sums[i%draws])
-		if err != nil || st.Refusal != appaccess.NotRefused {
-			b.Fatal(st.Refusal, err)
+		if err != nil || st.DenyReason != appaccess.NotDenied {
+			b.Fatal(st.DenyReason, err)
 		}
 	}
 	b.Run("hit", func(b *testing.B) { hit(b, dsn, ask) })
 	b.Run("miss", func(b *testing.B) { miss(b, dsn, ask) })
-	b.Run("floor", func(b *testing.B) { floor(b, sums) })
+	b.Run("baseline", func(b *testing.B) { baseline(b, sums) })
 }
 
 // hit asks for what is remembered.
@@ -200,8 +200,8 @@ func miss(b *testing.B, dsn string, ask func(*testing.B, *appaccess.Catalog, int
 	}
 }
 
-// floor is what a hit can be measured against: a locked map.
-func floor[K comparable](b *testing.B, keys []K) {
+// baseline is what a hit can be measured against: a locked map.
+func baseline[K comparable](b *testing.B, keys []K) {
 	type state [16]uintptr // as large as an answer
 	m := map[K]state{}
 	for _, k := range keys {
@@ -222,8 +222,8 @@ func floor[K comparable](b *testing.B, keys []K) {
 const envReplica = "ENTRAGATE_BENCH_REPLICA"
 
 // BenchmarkReplica starts a process that opens the store and a catalog with its
-// default bounds, fills that to the brim, and tells what it took: start-ms from
-// opening to ready, and the resident memory above that of the empty process
+// default bounds, fills the catalog, and reports start-ms, the time from opening to
+// ready, and the resident memory beyond the memory of the empty process
 // once ready and once full, all remembered in use.
 func BenchmarkReplica(b *testing.B) {
 	dsn, n := populated(b)
@@ -235,7 +235,7 @@ func BenchmarkReplica(b *testing.B) {
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
 		require.NoError(b, err)
-		var f replicaFigures
+		var f replicaResult
 		require.NoError(b, json.Unmarshal(out, &f))
 		b.ReportMetric(f.StartMillis, "start-ms")
 		b.ReportMetric(f.ReadyMiB, "ready-MiB")
@@ -244,7 +244,7 @@ func BenchmarkReplica(b *testing.B) {
 	}
 }
 
-type replicaFigures struct {
+type replicaResult struct {
 	StartMillis, ReadyMiB, FullMiB float64
 	Asked                          int
 }
@@ -272,7 +272,7 @@ func replica(dsn string) error {
 	if err := c.Ready(ctx); err != nil {
 		return err
 	}
-	f := replicaFigures{StartMillis: float64(time.Since(start).Microseconds()) / 1000}
+	f := replicaResult{StartMillis: float64(time.Since(start).Microseconds()) / 1000}
 	ready, err := resident()
 	if err != nil {
 		return err
@@ -317,8 +317,8 @@ func fill(ctx context.Context, c *appaccess.Catalog, n int) (asked int, err erro
 				if err == nil && i < most/2 {
 					_, err = c.Client(ctx, benchClient(n+i))
 				}
-				if err != nil || st.Refusal != appaccess.NotRefused {
-					errs <- fmt.Errorf("key %d: %q: %w", i, st.Refusal, err)
+				if err != nil || st.DenyReason != appaccess.NotDenied {
+					errs <- fmt.Errorf("key %d: %q: %w", i, st.DenyReason, err)
 					return
 				}
 			}
@@ -334,7 +334,7 @@ func fill(ctx context.Context, c *appaccess.Catalog, n int) (asked int, err erro
 }
 
 // resident is the memory of this process that is in RAM, in MiB; 0 where the
-// system does not tell.
+// system does not report it.
 func resident() (float64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if os.IsNotExist(err) {

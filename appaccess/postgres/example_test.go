@@ -10,7 +10,7 @@ import (
 )
 
 // Any number of replicas open the same database, at the same time if they like:
-// the tables are made by whichever comes first.
+// the first one makes the tables.
 func Example() {
 	ctx := context.Background()
 	store, err := postgres.Open(ctx, os.Getenv("DATABASE_URL"))

@@ -26,10 +26,10 @@ import (
 
 const envGateway = "ENTRAGATE_TEST_GATEWAY"
 
-// gatewayConfig is what a gateway process is told.
+// gatewayConfig configures a gateway process.
 type gatewayConfig struct{ DSN, Tenant, Authority string }
 
-// gateway is a process of its own: a gate in managed mode over a store and a
+// gateway runs in a process of its own: a gate in managed mode over a store and a
 // catalog. It prints its address when ready, and ends with its standard input.
 func gateway(config string) error {
 	var c gatewayConfig
@@ -74,7 +74,7 @@ func gateway(config string) error {
 	return s.Close()
 }
 
-// watchServer tells the longest time, in nanoseconds, that PostgreSQL took for
+// watchServer returns the longest time, in nanoseconds, that PostgreSQL took for
 // the least that one can ask it.
 func watchServer(t *testing.T, dsn string) *atomic.Int64 {
 	t.Helper()
@@ -101,7 +101,7 @@ func watchServer(t *testing.T, dsn string) *atomic.Int64 {
 	return longest
 }
 
-// watchStalls tells the longest time, in nanoseconds, for which this process
+// watchStalls returns the longest time, in nanoseconds, for which this process
 // got no turn: what it could not have done better.
 func watchStalls(ctx context.Context) *atomic.Int64 {
 	const beat = 5 * time.Millisecond

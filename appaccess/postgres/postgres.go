@@ -4,19 +4,33 @@
 // Its tables begin with entragate_ and are made in the first schema of the
 // connection's search_path. Updates take turns on one row, so that the order of
 // commits is the order of revisions: some hundred small commits a second.
-// Views and gates are never held up by them. A commit is announced with NOTIFY,
-// which replicas LISTEN for; a notice that was lost is made up for by asking
-// for the revision every second.
+// Views and gates are never delayed by them. A commit is announced with NOTIFY,
+// which replicas LISTEN for; they also ask for new commits twice a second, so a
+// lost notice does no harm.
 //
-// A pooler in between must keep sessions whole (PgBouncer: session mode).
+// A pooler such as PgBouncer may be in between, in session or in transaction
+// mode. The store notices one and then asks for new commits five times a second
+// instead of listening. It keeps no state in a session and prepares no
+// statement. PgBouncer refuses a search_path in the connection string: set one
+// with ALTER ROLE or ALTER DATABASE instead.
+//
+// A newer version of this package upgrades the tables when it opens them. Replicas
+// of an older version go on working if the upgrade only added something; otherwise
+// every call of theirs, and their Open, says that a newer program is needed. There
+// is no way back but a dump from before the upgrade.
+//
+// Connections are made to servers that accept writes only, so that a connection
+// string may name all nodes of a cluster (host=a,b). After a failover that lost
+// commits, catalogs notice that the history is another one and read everything
+// again.
 package postgres
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,205 +38,236 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/entragate/entragate/appaccess"
-	"github.com/entragate/entragate/internal/feed"
+	"github.com/entragate/entragate/internal/sqlstore"
+	"github.com/entragate/entragate/internal/wait"
 )
 
 // Store is a database. All its methods are safe for concurrent use.
 type Store struct {
-	pool *pgxpool.Pool
-
-	news feed.Bell // rings at every notice of a commit
-
-	mu        sync.Mutex
-	listening bool
-	closed    bool
-	calls     sync.WaitGroup
-	quit      context.Context
-	stop      context.CancelFunc
+	*sqlstore.Store
+	db *database
 }
 
 var _ appaccess.Store = (*Store)(nil)
 
+const (
+	channel        = "entragate"
+	pollInterval   = 500 * time.Millisecond // in case a notice is lost
+	pooledInterval = 200 * time.Millisecond // where there are no notices
+	connectTimeout = 5 * time.Second
+	// silence bounds how long a server is waited for that does not answer. No
+	// statement of the store takes that long.
+	silence = time.Minute
+
+	lookups = 3
+	writes  = 2
+)
+
 // Open connects to the database that dsn names and makes the tables that are
 // missing. dsn is a URL or a list of key=value, as for libpq; environment
-// variables such as PGPASSWORD count, and pool_max_conns (at least 4) bounds
-// the connections; one more is used for notices. The context bounds opening
-// only.
+// variables such as PGPASSWORD count. pool_max_conns (at least 4) bounds the
+// connections for reads of the management plane. Six more are for look-ups, the
+// change feed and writes, and one for notices. The context bounds opening only.
 func Open(ctx context.Context, dsn string) (*Store, error) {
+	return openWith(ctx, dsn, migrations)
+}
+
+func openWith(ctx context.Context, dsn string, migrations []sqlstore.Migration) (*Store, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
+	prepare(config.ConnConfig)
+	d := &database{}
+	if d.read, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, failure(err)
 	}
-	config.AfterConnect = prepare
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	reserved := config.Copy()
+	reserved.MaxConns, reserved.MinConns = lookups+writes+1, 2
+	if d.reserved, err = pgxpool.NewWithConfig(ctx, reserved); err != nil {
+		d.read.Close()
+		return nil, failure(err)
+	}
+	pooled, err := migrate(ctx, d.reserved, migrations)
 	if err != nil {
-		return nil, failure(ctx, err)
-	}
-	if err := migrate(ctx, pool); err != nil {
-		pool.Close()
+		_ = d.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("postgres: %w", ctx.Err())
+		}
 		return nil, err
 	}
-	s := &Store{pool: pool}
-	s.quit, s.stop = context.WithCancel(context.Background())
-	return s, nil
+	protocol := sqlstore.Config{
+		Name: "postgres", Version: len(migrations), Database: d, Reads: int(config.MaxConns), Lookups: lookups, Writes: writes,
+		Poll: pollInterval, Notices: d.notices, WriteTimeout: silence,
+	}
+	if pooled {
+		protocol.Poll, protocol.Notices = pooledInterval, nil
+	}
+	return &Store{sqlstore.New(protocol), d}, nil
 }
 
-const connectTimeout = 5 * time.Second
-
-// prepare sets up a new connection. One writer that hangs or whose machine is
-// gone must not keep the others waiting for long.
-func prepare(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `
-		SET idle_in_transaction_session_timeout = '30s';
-		SET tcp_keepalives_idle = 5;
-		SET tcp_keepalives_interval = 5;
-		SET tcp_keepalives_count = 3`)
-	return err
-}
-
-// View implements [appaccess.Store].
-func (s *Store) View(ctx context.Context, fn func(appaccess.Reader) error) error {
-	leave, err := s.enter()
+// Exists reports whether the database that dsn names, see [Open], holds a store. It
+// writes nothing.
+func Exists(ctx context.Context, dsn string) (bool, error) {
+	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return err
+		return false, fmt.Errorf("postgres: %w", err)
 	}
-	defer leave()
-	tx, err := s.begin(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	prepare(config.ConnConfig)
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
-		return err
+		return false, failure(err)
 	}
-	defer rollback(ctx, tx)
-	return fn(&reader{ctx: ctx, tx: tx})
+	defer func() { _ = conn.Close(ctx) }()
+	exists, err := hasSchema(ctx, conn)
+	if err != nil {
+		return false, failure(err)
+	}
+	return exists, nil
 }
 
-// Update implements [appaccess.Store].
-func (s *Store) Update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
-	leave, err := s.enter()
-	if err != nil {
-		return 0, err
+// prepare sets up connections. Statements are not prepared: a pooler may give
+// the next transaction another session, and a prepared statement fails once
+// after a column changes.
+func prepare(config *pgx.ConnConfig) {
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
 	}
-	defer leave()
-	for try := 1; ; try++ {
-		rev, err := s.update(ctx, fn)
-		if err == nil || try == maxTries || !passing(err) {
-			return rev, err
-		}
+	if config.ValidateConnect == nil {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
+	// A server that vanished without closing its connections is given up after
+	// eleven seconds.
+	config.DialFunc = (&net.Dialer{
+		Timeout:         config.ConnectTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3},
+	}).DialContext
 }
 
-// maxTries bounds how often one Update is begun. That two Updates collide
-// takes somebody else's locks on the tables: the row keeps our own apart.
-const maxTries = 10
-
-func (s *Store) update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
-	// Whoever holds the row sees all that was committed before and is alone:
-	// that makes it serializable, at the level that never fails for it.
-	tx, err := s.begin(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
-	if err != nil {
-		return 0, err
-	}
-	defer rollback(ctx, tx)
-	w := &writer{reader: reader{ctx: ctx, tx: tx, known: true}, touched: map[recordKey]bool{}}
-	if err := tx.QueryRow(ctx, "SELECT revision FROM entragate_meta FOR UPDATE").Scan(&w.revision); err != nil {
-		return 0, failure(ctx, err)
-	}
-	if err := fn(w); err != nil {
-		return 0, err
-	}
-	if w.failed != nil {
-		return 0, w.failed // fn has hidden it
-	}
-	if len(w.touched) == 0 {
-		return w.revision, nil
-	}
-	if err := w.finish(); err != nil {
-		return 0, failure(ctx, err)
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return 0, failure(ctx, err)
-	}
-	s.news.Ring()
-	return w.revision + 1, nil
+// database implements [sqlstore.Database].
+type database struct {
+	read     *pgxpool.Pool // for reads of the management plane
+	reserved *pgxpool.Pool // for all else
 }
 
-// begin begins a transaction. A connection of the pool that turns out to be
-// dead, as after a restart of the server, is replaced.
-func (s *Store) begin(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
-	var tx pgx.Tx
+// Begin implements [sqlstore.Database]. A connection of the pool that turns out
+// to be dead, as after a restart of the server, is replaced.
+func (d *database) Begin(ctx context.Context, use sqlstore.Use) (sqlstore.Tx, sqlstore.Meta, error) {
+	pool := d.reserved
+	if use == sqlstore.Read {
+		pool = d.read
+	}
 	var err error
 	for range 3 {
-		if tx, err = s.pool.BeginTx(ctx, options); err == nil {
-			return tx, nil
+		var conn *pgxpool.Conn
+		if conn, err = pool.Acquire(ctx); err != nil {
+			return nil, sqlstore.Meta{}, err
 		}
-		if ctx.Err() != nil || errors.As(err, new(*pgconn.ConnectError)) {
+		t, meta, beginErr := begin(ctx, conn, use == sqlstore.Write)
+		if beginErr == nil {
+			return t, meta, nil
+		}
+		err = beginErr
+		answered := errors.As(err, new(*pgconn.PgError)) && !conn.Conn().IsClosed()
+		t.Rollback()
+		if answered || ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, failure(ctx, err)
+	return nil, sqlstore.Meta{}, err
 }
 
-// rollback ends a transaction that was not committed. After the context's end
-// pgx has closed the connection, and the server undoes what was open.
-func rollback(ctx context.Context, tx pgx.Tx) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-	defer cancel()
-	_ = tx.Rollback(ctx)
+// Collision implements [sqlstore.Database].
+func (d *database) Collision(err error) bool {
+	e := new(pgconn.PgError)
+	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
 }
 
-// Close implements [appaccess.Store]. Running Views and Updates are waited for,
-// running Changes are ended. Calling it again does nothing.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.stop()
-	s.calls.Wait()
-	s.pool.Close()
+// Failure implements [sqlstore.Database]. A server that no longer accepts writes
+// is not asked again: connections are made anew, to one that does.
+func (d *database) Failure(err error) error {
+	if e := new(pgconn.PgError); errors.As(err, &e) && demoted(e.Code) {
+		d.read.Reset()
+		d.reserved.Reset()
+	}
+	return failure(err)
+}
+
+// Close implements [sqlstore.Database].
+func (d *database) Close() error {
+	d.read.Close()
+	d.reserved.Close()
 	return nil
 }
 
-var errClosed = fmt.Errorf("postgres: the store is closed: %w", appaccess.ErrUnavailable)
-
-// enter counts a call that Close waits for.
-func (s *Store) enter() (leave func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errClosed
-	}
-	s.calls.Add(1)
-	return s.calls.Done, nil
-}
-
 // failure wraps an error of the driver and says whether it may pass. An answer
-// of the server does not unless it says so; anything else is the way to it.
-func failure(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("postgres: %w", ctx.Err())
-	}
+// of the server is final unless its code says otherwise; anything else is the
+// way to it.
+func failure(err error) error {
 	if e := new(pgconn.PgError); errors.As(err, &e) && !retryable(e.Code) {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	return fmt.Errorf("postgres: %w: %w", appaccess.ErrUnavailable, err)
 }
 
-// retryable tells the states that pass: connection, rollback, resources,
-// operator's intervention, system error, read only (a standby after failover).
+// retryable reports whether a later try can succeed: connection, rollback, resources,
+// operator's intervention, system error, a standby after a failover.
 func retryable(code string) bool {
-	for _, class := range []string{"08", "40", "53", "57", "58", "25006", "25P03"} {
+	for _, class := range []string{"08", "40", "53", "57", "58", "25P03"} {
 		if strings.HasPrefix(code, class) {
 			return true
 		}
 	}
-	return false
+	return demoted(code)
 }
 
-// passing reports a collision of transactions: nothing was done, and it may
-// be tried again at once.
-func passing(err error) bool {
-	e := new(pgconn.PgError)
-	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
+// demoted reports whether a server refuses a write because it is a standby or
+// read-only: 25006 in a transaction, 0A000 when one begins.
+func demoted(code string) bool { return code == "25006" || code == "0A000" }
+
+// notices rings at every notice of a commit, on one connection for all feeds of
+// the store. Without a connection the feeds poll, and report what is wrong.
+func (d *database) notices(ctx context.Context, ring func()) {
+	for pause := minWait; ctx.Err() == nil; pause = min(2*pause, maxWait) {
+		if d.listen(ctx, ring) {
+			pause = minWait
+		}
+		_ = wait.For(ctx, pause)
+	}
+}
+
+const (
+	minWait = 50 * time.Millisecond
+	maxWait = 5 * time.Second
+	// listenTimeout bounds how long a connection is trusted that says nothing.
+	listenTimeout = time.Minute
+)
+
+// listen waits for notices until the connection or the context ends. It reports
+// whether there was a connection.
+func (d *database) listen(ctx context.Context, ring func()) bool {
+	conn, err := pgx.ConnectConfig(ctx, d.reserved.Config().ConnConfig)
+	if err != nil {
+		return false
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return false
+	}
+	ring() // for what was committed while nobody listened
+	for ctx.Err() == nil {
+		quiet, cancel := context.WithTimeout(ctx, listenTimeout)
+		_, err := conn.WaitForNotification(quiet)
+		cancel()
+		if err != nil {
+			return true
+		}
+		ring()
+	}
+	return true
 }

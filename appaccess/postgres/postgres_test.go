@@ -69,6 +69,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(envReplica) != "":
 		err = replica(os.Getenv(envReplica))
+	case os.Getenv(envWriter) != "":
+		err = writer(os.Getenv(envWriter))
 	case os.Getenv(envGateway) != "":
 		err = gateway(os.Getenv(envGateway))
 	default:
@@ -103,8 +105,8 @@ func TestReplicasStartAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, open(t, dsn).View(t.Context(), func(r appaccess.Reader) error {
-		rev, err := r.Revision()
-		assert.EqualValues(t, 8, rev)
+		at, err := r.Position()
+		assert.EqualValues(t, 8, at.Revision)
 		return err
 	}))
 }
@@ -156,7 +158,7 @@ func TestCommitsAreAnnounced(t *testing.T) {
 // follow collects the IDs of changes, beginning again after errors, until one
 // is done.
 func follow(ctx context.Context, s *postgres.Store, done string) (ids []string, restarts int, err error) {
-	last := appaccess.Revision(0)
+	var last appaccess.Position
 	for ctx.Err() == nil {
 		for c, err := range s.Changes(ctx, last) {
 			if err != nil {
@@ -167,7 +169,9 @@ func follow(ctx context.Context, s *postgres.Store, done string) (ids []string, 
 				time.Sleep(5 * time.Millisecond)
 				break
 			}
-			last = c.Revision
+			if last = c.Position; !c.AsOf.IsZero() {
+				continue
+			}
 			if ids = append(ids, c.ID); c.ID == done {
 				return ids, restarts, nil
 			}
@@ -231,7 +235,7 @@ func TestStoreSurvivesAnOutage(t *testing.T) {
 }
 
 // A server that says nothing is given up when the context says so, also in the
-// middle of a transaction, and keeps nobody else waiting.
+// middle of a transaction, and delays no other caller.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Schema(t)
@@ -289,7 +293,7 @@ func collide(t *testing.T, s *postgres.Store, other, watch *pgx.Conn) (runs int)
 			" WHERE application_name = current_setting('application_name') AND wait_event_type = 'Lock')").Scan(&waiting)
 		return err == nil && waiting
 	}, patience, time.Millisecond)
-	// The server ends whichever of the two it looks at first.
+	// The server ends one of the two transactions.
 	_, err = tx.Exec(t.Context(), "SELECT FROM entragate_meta FOR UPDATE")
 	if err != nil {
 		e := new(pgconn.PgError)
@@ -297,7 +301,7 @@ func collide(t *testing.T, s *postgres.Store, other, watch *pgx.Conn) (runs int)
 		require.Equal(t, "40P01", e.Code)
 	}
 	require.NoError(t, tx.Rollback(t.Context()))
-	require.NoError(t, <-updated, "whoever was ended")
+	require.NoError(t, <-updated, "the Update succeeds whichever transaction the server ended")
 	return runs
 }
 

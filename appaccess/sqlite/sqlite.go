@@ -2,6 +2,17 @@
 // without a server. Several processes of one machine may open the file at the
 // same time; it must not be on a network file system.
 //
+// The file, its -wal and its -shm belong together: copy them with [Store.Backup]
+// only, and put a copy in their place with [Restore]. Open refuses a backup that
+// was copied beside the -wal of another file. It cannot know that the file of a
+// running store was copied without its -wal: the newest commits, or all, are missing
+// in such a copy, and Restore refuses it.
+//
+// A newer version of this package upgrades the file when it opens it. Processes of
+// an older version go on working if the upgrade only added something; otherwise
+// every call of theirs, and their Open, says that a newer program is needed. There
+// is no way back but a backup from before the upgrade.
+//
 // Writers take turns, on one machine a few hundred acknowledged commits a
 // second; readers are never held up by them. Every commit is on disk (fsync)
 // when Update returns. For replicas on several machines use package postgres.
@@ -22,85 +33,194 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/entragate/entragate/appaccess"
-	"github.com/entragate/entragate/internal/feed"
+	"github.com/entragate/entragate/internal/sqlstore"
 	"github.com/entragate/entragate/internal/wait"
 )
 
 // Temporary is the path of a database that is gone once the store is closed.
-// It has to be asked for by this name: an empty path, such as that of a variable
-// that is not set, is refused.
+// The caller must ask for it by this name: Open refuses an empty path, which a
+// variable that is not set would give.
 const Temporary = ":memory:"
 
 // Store is a database file. All its methods are safe for concurrent use.
 type Store struct {
-	read   *sql.DB // several connections, read only
-	write  *sql.DB // one connection
-	remove string  // directory to remove at Close
-
-	news feed.Bell // rings at every commit of this process
-
-	mu     sync.Mutex
-	closed bool
-	calls  sync.WaitGroup
-	quit   context.Context
-	stop   context.CancelFunc
+	*sqlstore.Store
+	db *database
 }
 
 var _ appaccess.Store = (*Store)(nil)
 
-// Open opens the database file at path, and makes it (mode 0600, in an existing
-// directory) if there is none; for [Temporary] it makes one that Close removes.
-// The context bounds opening only.
+// Open opens the database file at path, and creates it (mode 0600, in an
+// existing directory) if it does not exist; for [Temporary] it creates one that
+// Close removes. The context bounds opening only.
 func Open(ctx context.Context, path string) (*Store, error) {
+	return openWith(ctx, path, migrations)
+}
+
+func openWith(ctx context.Context, path string, migrations []sqlstore.Migration) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("sqlite: the path is empty: it must name a file, or be sqlite.Temporary for a store that is gone once it is closed")
 	}
-	s := &Store{}
-	s.quit, s.stop = context.WithCancel(context.Background())
-	if err := s.open(ctx, path); err != nil {
-		s.stop()
-		return nil, errors.Join(fmt.Errorf("sqlite: opening %s: %w", path, err), s.release())
+	d := &database{migrations: migrations}
+	if err := d.prepare(ctx, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("sqlite: opening %s: %w", path, err), d.Close())
 	}
-	return s, nil
+	return &Store{sqlstore.New(sqlstore.Config{
+		Name: "sqlite", Version: len(migrations), Database: d, Reads: readers, Lookups: lookups, Writes: 1, Poll: pollInterval,
+	}), d}, nil
 }
 
-func (s *Store) open(ctx context.Context, path string) error {
+// pollInterval is how soon a commit of another process is seen. Those of this
+// one are seen at once.
+const pollInterval = 100 * time.Millisecond
+
+// database implements [sqlstore.Database].
+type database struct {
+	path       string
+	remove     string // directory to remove at Close
+	migrations []sqlstore.Migration
+
+	mu   sync.Mutex
+	open *connections // nil: to be opened
+}
+
+// connections are those to one file.
+type connections struct {
+	file os.FileInfo
+	// counted: the file is one of openFiles.
+	counted bool
+	wal     os.FileInfo // of its -wal, as last seen
+	read    *sql.DB     // for reads of the management plane
+	gate    *sql.DB     // for look-ups and the feed
+	write   *sql.DB     // one connection
+}
+
+func (d *database) prepare(ctx context.Context, path string) error {
 	if path == Temporary {
 		dir, err := os.MkdirTemp("", "entragate-")
 		if err != nil {
 			return err
 		}
-		s.remove, path = dir, filepath.Join(dir, "store.db")
+		d.remove, path = dir, filepath.Join(dir, "store.db")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
 	// SQLite gives its -wal and -shm files the mode of the database file.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err := create(path); err != nil {
+		return err
+	}
+	d.path = path
+	d.open, err = connect(ctx, path, d.migrations)
+	return err
+}
+
+func connect(ctx context.Context, path string, migrations []sqlstore.Migration) (c *connections, err error) {
+	c = &connections{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if c.file, err = os.Stat(path); err != nil {
+		return c, err
+	}
+	if err := openFiles.add(path, c.file); err != nil {
+		return c, err
+	}
+	c.counted = true
+	if c.write, err = sql.Open("sqlite", dsn(path, false)); err != nil {
+		return c, err
+	}
+	c.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, c.write, migrations); err != nil {
+		return c, err
+	}
+	for db, n := range map[**sql.DB]int{&c.read: readers, &c.gate: lookups + 1} {
+		if *db, err = sql.Open("sqlite", dsn(path, true)); err != nil {
+			return c, err
+		}
+		(*db).SetMaxOpenConns(n)
+		(*db).SetMaxIdleConns(n)
+	}
+	return c, nil
+}
+
+func (c *connections) close() error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	for _, db := range []*sql.DB{c.read, c.gate, c.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if c.counted {
+		openFiles.remove(c.file)
+		c.counted = false
+	}
+	return errors.Join(errs...)
+}
+
+// current returns the connections to the file that now has the path. SQLite goes
+// on with a file that was removed or replaced, and what is then written is lost.
+// The file is only looked at: to open and close it would release all locks.
+func (d *database) current(ctx context.Context) (*connections, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	info, err := os.Stat(d.path)
+	wal, _ := os.Stat(d.path + "-wal")
+	if err == nil && d.open != nil && os.SameFile(info, d.open.file) {
+		d.open.wal = wal
+		return d.open, nil
+	}
+	// SQLite leaves the log of a file that was replaced, and would apply it to
+	// the new file. It is compared before its last connection is closed, so
+	// that no other file can have its number.
+	stale := d.open != nil && wal != nil && d.open.wal != nil && os.SameFile(wal, d.open.wal)
+	_ = d.open.close()
+	d.open = nil
+	if stale {
+		_ = os.Remove(d.path + "-wal")
+		_ = os.Remove(d.path + "-shm")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the database file is gone: %w: %w", appaccess.ErrUnavailable, err)
+	}
+	d.open, err = connect(ctx, d.path, d.migrations)
+	if err != nil {
+		d.open = nil
+		return nil, fmt.Errorf("the database file cannot be opened again: %w: %w", appaccess.ErrUnavailable, err)
+	}
+	return d.open, nil
+}
+
+// create creates an empty file unless it exists. The file is never opened under
+// its own name: to close it would release all locks that this process has on
+// it by other connections.
+func create(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".entragate-") // with mode 0600
 	if err != nil {
 		return err
 	}
+	defer func() { _ = os.Remove(f.Name()) }()
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if s.write, err = sql.Open("sqlite", dsn(path, false)); err != nil {
+	if err := os.Link(f.Name(), path); !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write); err != nil {
-		return err
-	}
-	if s.read, err = sql.Open("sqlite", dsn(path, true)); err != nil {
-		return err
-	}
-	s.read.SetMaxOpenConns(readers)
-	s.read.SetMaxIdleConns(readers)
 	return nil
 }
 
 const (
 	readers     = 8
+	lookups     = 3
 	busyTimeout = 30 * time.Second
 )
 
@@ -119,71 +239,38 @@ func dsn(path string, readOnly bool) string {
 	} else {
 		q.Set("_txlock", "immediate")
 	}
+	return dsnOf(path, q)
+}
+
+func dsnOf(path string, q url.Values) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
 }
 
-// View implements [appaccess.Store].
-func (s *Store) View(ctx context.Context, fn func(appaccess.Reader) error) error {
-	leave, err := s.enter()
+// Begin implements [sqlstore.Database].
+func (d *database) Begin(ctx context.Context, use sqlstore.Use) (sqlstore.Tx, sqlstore.Meta, error) {
+	c, err := d.current(ctx)
 	if err != nil {
-		return err
+		return nil, sqlstore.Meta{}, err
 	}
-	defer leave()
-	tx, err := begin(ctx, s.read, &sql.TxOptions{ReadOnly: true})
+	db := map[sqlstore.Use]*sql.DB{sqlstore.Read: c.read, sqlstore.Lookup: c.gate, sqlstore.Feed: c.gate, sqlstore.Write: c.write}[use]
+	t, err := begin(ctx, db, use != sqlstore.Write)
 	if err != nil {
-		return failure(ctx, err)
+		return nil, sqlstore.Meta{}, err
 	}
-	defer func() { _ = tx.Rollback() }()
-	r := &reader{ctx: ctx, tx: tx}
-	// The first read takes the snapshot that the others see.
-	if r.revision, err = revision(ctx, tx); err != nil {
-		return failure(ctx, err)
-	}
-	return fn(r)
-}
-
-// Update implements [appaccess.Store]. fn runs once.
-func (s *Store) Update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
-	leave, err := s.enter()
+	m, err := meta(ctx, t) // takes the snapshot that later reads see
 	if err != nil {
-		return 0, err
+		_ = t.Rollback()
+		return nil, sqlstore.Meta{}, err
 	}
-	defer leave()
-	tx, err := begin(ctx, s.write, nil)
-	if err != nil {
-		return 0, failure(ctx, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	base, err := revision(ctx, tx)
-	if err != nil {
-		return 0, failure(ctx, err)
-	}
-	w := &writer{reader: reader{ctx: ctx, tx: tx, revision: base}, touched: map[recordKey]bool{}}
-	if err := fn(w); err != nil {
-		return 0, err
-	}
-	if w.failed != nil {
-		return 0, w.failed // fn has hidden it
-	}
-	if len(w.touched) == 0 {
-		return base, nil
-	}
-	if err := w.finish(); err != nil {
-		return 0, failure(ctx, err)
-	}
-	if err := tx.Commit(); err != nil {
-		return 0, failure(ctx, err)
-	}
-	s.news.Ring()
-	return base + 1, nil
+	return tx{t, ctx, map[string]*sql.Stmt{}}, m, nil
 }
 
 // begin begins a transaction. SQLite waits for locks by itself, but not while a
-// connection is made: when another is just turning a new file to WAL, or is the
-// last one to close it, the file is busy at once.
-func begin(ctx context.Context, db *sql.DB, options *sql.TxOptions) (*sql.Tx, error) {
+// connection is made. The file is busy at once while another connection changes a new
+// file to WAL, or closes it as the last one.
+func begin(ctx context.Context, db *sql.DB, readOnly bool) (*sql.Tx, error) {
 	for start := time.Now(); ; {
-		tx, err := db.BeginTx(ctx, options)
+		tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: readOnly})
 		e := new(sqlite.Error)
 		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(start) > busyTimeout {
 			return tx, err
@@ -196,57 +283,48 @@ func begin(ctx context.Context, db *sql.DB, options *sql.TxOptions) (*sql.Tx, er
 
 const busyPause = 5 * time.Millisecond
 
-// Close implements [appaccess.Store]. Running Views and Updates are waited for,
-// running Changes are ended. Calling it again does nothing.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	closed := s.closed
-	s.closed = true
-	s.mu.Unlock()
-	if closed {
-		return nil
+// Collision implements [sqlstore.Database]: writers wait for each other.
+func (d *database) Collision(error) bool { return false }
+
+// Close implements [sqlstore.Database].
+func (d *database) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.open.close()
+	if d.remove != "" {
+		err = errors.Join(err, os.RemoveAll(d.remove))
 	}
-	s.stop()
-	s.calls.Wait()
-	return s.release()
+	return err
 }
 
-func (s *Store) release() error {
-	var errs []error
-	if s.read != nil {
-		errs = append(errs, s.read.Close())
+// Failure implements [sqlstore.Database]. After an error of the file system the next
+// call opens the file again: a connection that was made while the file system was
+// read-only stays read-only.
+func (d *database) Failure(err error) error {
+	if e := new(sqlite.Error); errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			_ = d.open.close()
+			d.open = nil
+		}
 	}
-	if s.write != nil {
-		errs = append(errs, s.write.Close())
-	}
-	if s.remove != "" {
-		errs = append(errs, os.RemoveAll(s.remove))
-	}
-	return errors.Join(errs...)
+	return failure(err)
 }
 
-var errClosed = fmt.Errorf("sqlite: the store is closed: %w", appaccess.ErrUnavailable)
-
-// enter counts a call that Close waits for.
-func (s *Store) enter() (leave func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errClosed
-	}
-	s.calls.Add(1)
-	return s.calls.Done, nil
-}
+// errClosed is the text of an error of database/sql that has no name.
+const errClosed = "sql: database is closed"
 
 // failure wraps an error of the driver and says whether it may pass.
-func failure(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("sqlite: %w", ctx.Err())
+func failure(err error) error {
+	if err.Error() == errClosed { // another call has found that the file must be opened again
+		return fmt.Errorf("sqlite: %w: the file is opened again", appaccess.ErrUnavailable)
 	}
 	if e := new(sqlite.Error); errors.As(err, &e) {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
-			sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
+			sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY:
 			return fmt.Errorf("sqlite: %w: %w", appaccess.ErrUnavailable, err)
 		}
 	}

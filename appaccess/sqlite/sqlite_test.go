@@ -18,6 +18,18 @@ import (
 	"github.com/entragate/entragate/appaccess/storetest"
 )
 
+// memory is a new directory that is in memory where the system has such a place:
+// tests that are not about durability do not wait for the disk.
+func memory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "entragate-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
 func open(t testing.TB, path string) *sqlite.Store {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), path)
@@ -48,7 +60,7 @@ func has(t *testing.T, s *sqlite.Store, id string) bool {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) appaccess.Store { return open(t, filepath.Join(t.TempDir(), "store.db")) })
+	storetest.Run(t, func(t *testing.T) appaccess.Store { return open(t, filepath.Join(memory(t), "store.db")) })
 }
 
 func TestOpenAgain(t *testing.T) {
@@ -91,7 +103,7 @@ func TestTemporary(t *testing.T) {
 	a, b := open(t, sqlite.Temporary), open(t, sqlite.Temporary)
 	put(t, a, "a")
 	assert.True(t, has(t, a, "a"))
-	assert.False(t, has(t, b, "a"), "each is of its own")
+	assert.False(t, has(t, b, "a"), "each store has its own file")
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
@@ -140,8 +152,8 @@ func TestManyOpenAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, open(t, path).View(t.Context(), func(r appaccess.Reader) error {
-		rev, err := r.Revision()
-		assert.EqualValues(t, 6, rev)
+		at, err := r.Position()
+		assert.EqualValues(t, 6, at.Revision)
 		return err
 	}))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/entragate/entragate/appaccess/storetest"
 )
 
-// Example is the whole test of a store of one's own.
+// Example is the whole test of another implementation of a store.
 func Example() {
 	_ = func(t *testing.T) { // func TestStore(t *testing.T)
 		storetest.Run(t, func(t *testing.T) appaccess.Store {

@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) appaccess.Store) {
 	}
 }
 
-// kind is that of most records in the suite.
+// kind is the kind of most records in the suite.
 const kind appaccess.Kind = "thing"
 
 // patience bounds what is awaited. It is never waited out where a store works.
@@ -53,6 +54,15 @@ func uniqueEntry(name, value string) appaccess.IndexEntry {
 func put(t *testing.T, s appaccess.Store, recs ...appaccess.Record) appaccess.Revision {
 	t.Helper()
 	rev, err := s.Update(t.Context(), func(w appaccess.Writer) error {
+		for part := range slices.Chunk(recs, appaccess.MaxPage) { // so that a store need not read each by itself
+			ids := make([]string, len(part))
+			for i, r := range part {
+				ids[i] = r.ID
+			}
+			if _, err := w.Find(part[0].Kind, "", ids); err != nil {
+				return err
+			}
+		}
 		for _, r := range recs {
 			if err := w.Put(r); err != nil {
 				return err
@@ -89,11 +99,21 @@ func view(t *testing.T, s appaccess.Store, fn func(appaccess.Reader)) {
 func revision(t *testing.T, s appaccess.Store) (rev appaccess.Revision) {
 	t.Helper()
 	view(t, s, func(r appaccess.Reader) {
-		var err error
-		rev, err = r.Revision()
+		at, err := r.Position()
 		require.NoError(t, err)
+		rev = at.Revision
 	})
 	return rev
+}
+
+func position(t *testing.T, s appaccess.Store) (at appaccess.Position) {
+	t.Helper()
+	view(t, s, func(r appaccess.Reader) {
+		var err error
+		at, err = r.Position()
+		require.NoError(t, err)
+	})
+	return at
 }
 
 // list returns the IDs that a query selects.
@@ -114,30 +134,55 @@ func list(t *testing.T, s appaccess.Store, q appaccess.Query) []string {
 func all(t *testing.T, s appaccess.Store, q appaccess.Query) []string {
 	t.Helper()
 	ids := []string{}
-	for {
-		page := list(t, s, q)
-		ids = append(ids, page...)
-		if len(page) < q.Limit {
-			return ids
+	view(t, s, func(r appaccess.Reader) {
+		for {
+			page, err := r.List(q)
+			require.NoError(t, err)
+			for _, rec := range page {
+				ids = append(ids, rec.ID)
+			}
+			if len(page) < q.Limit {
+				return
+			}
+			q.After = q.Cursor(page[len(page)-1])
 		}
-		q.After = page[len(page)-1]
-	}
+	})
+	return ids
 }
 
+// where selects the records that have an entry.
+func where(name, value string) []appaccess.IndexEntry {
+	return []appaccess.IndexEntry{entry(name, value)}
+}
+
+// start is before all changes.
+var start appaccess.Position
+
 // await reads a feed until want is reached: that many changes.
-func await(t *testing.T, s appaccess.Store, after appaccess.Revision, want int) []appaccess.Change {
+func await(t *testing.T, s appaccess.Store, after appaccess.Position, want int) []appaccess.Change {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	var got []appaccess.Change
+	got := []appaccess.Change{}
+	if want == 0 {
+		return got
+	}
 	for c, err := range s.Changes(ctx, after) {
 		require.NoError(t, err, "after %d of %d changes", len(got), want)
+		if !c.AsOf.IsZero() {
+			continue
+		}
 		got = append(got, c)
 		if len(got) == want {
 			break
 		}
 	}
 	return got
+}
+
+// changed is a change of one record at a position.
+func changed(at appaccess.Position, id string) appaccess.Change {
+	return appaccess.Change{Position: at, Kind: kind, ID: id}
 }
 
 var serial atomic.Int64

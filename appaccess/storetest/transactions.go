@@ -18,7 +18,7 @@ import (
 var errRefused = errors.New("refused by the test")
 
 var transactions = map[string]func(*testing.T, appaccess.Store){
-	"an error of fn comes back as it is and undoes everything": func(t *testing.T, s appaccess.Store) {
+	"an error of fn is returned unchanged and undoes everything": func(t *testing.T, s appaccess.Store) {
 		before := put(t, s, rec("a", uniqueEntry("key", "k")))
 		_, err := s.Update(t.Context(), func(w appaccess.Writer) error {
 			require.NoError(t, errors.Join(w.Put(rec("b")), w.Delete(kind, "a")))
@@ -26,7 +26,7 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 		})
 		assert.Equal(t, errRefused, err)
 		assert.Equal(t, before, revision(t, s))
-		assert.Equal(t, []string{"a"}, list(t, s, appaccess.Query{Kind: kind, Index: "key", Value: "k"}))
+		assert.Equal(t, []string{"a"}, list(t, s, appaccess.Query{Kind: kind, Where: where("key", "k")}))
 		assert.Equal(t, errRefused, s.View(t.Context(), func(appaccess.Reader) error { return errRefused }))
 	},
 
@@ -44,21 +44,20 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 	"a writer reads its own writes": func(t *testing.T, s appaccess.Store) {
 		base := put(t, s, rec("a", entry("owner", "u")), rec("b", entry("owner", "u")))
 		_, err := s.Update(t.Context(), func(w appaccess.Writer) error {
-			r := rec("c", entry("owner", "u"))
-			r.Text = "word"
+			r := rec("c", entry("owner", "u"), entry("word", "word"))
 			require.NoError(t, errors.Join(w.Put(r), w.Delete(kind, "a"), w.Put(rec("b"))))
 			_, err := w.Get(kind, "a")
 			require.ErrorIs(t, err, appaccess.ErrNotFound)
-			for _, q := range []appaccess.Query{{Index: "owner", Value: "u"}, {Text: "WORD"}} {
+			for _, q := range []appaccess.Query{{Where: where("owner", "u")}, appaccess.Query{}.Prefix("word", "w")} {
 				q.Kind = kind
 				found, err := w.List(q)
 				require.NoError(t, err)
 				require.Len(t, found, 1)
 				require.Equal(t, "c", found[0].ID)
 			}
-			rev, err := w.Revision()
+			at, err := w.Position()
 			require.NoError(t, err)
-			assert.Equal(t, base, rev)
+			assert.Equal(t, base, at.Revision)
 			return nil
 		})
 		require.NoError(t, err)
@@ -93,9 +92,9 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 			found, err := r.List(appaccess.Query{Kind: kind})
 			require.NoError(t, err)
 			require.Len(t, found, 1)
-			rev, err := r.Revision()
+			at, err := r.Position()
 			require.NoError(t, err)
-			assert.Equal(t, before, rev)
+			assert.Equal(t, before, at.Revision)
 		})
 		assert.Equal(t, []string{"b"}, list(t, s, appaccess.Query{Kind: kind}))
 	},
@@ -144,7 +143,7 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 		// skew would let more in.
 		concurrently(t, 8, func(i int) error {
 			_, err := s.Update(t.Context(), func(w appaccess.Writer) error {
-				found, err := w.List(appaccess.Query{Kind: kind, Index: "place", Value: "1"})
+				found, err := w.List(appaccess.Query{Kind: kind, Where: where("place", "1")})
 				if err != nil || len(found) >= 3 {
 					return err
 				}
@@ -244,7 +243,7 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 		require.ErrorIs(t, s.View(t.Context(), func(appaccess.Reader) error { return nil }), appaccess.ErrUnavailable)
 		_, err := s.Update(t.Context(), func(appaccess.Writer) error { return nil })
 		require.ErrorIs(t, err, appaccess.ErrUnavailable)
-		for _, err := range s.Changes(t.Context(), 0) {
+		for _, err := range s.Changes(t.Context(), start) {
 			require.ErrorIs(t, err, appaccess.ErrUnavailable)
 		}
 	},

@@ -11,7 +11,8 @@
 //
 //	AZURE_CLIENT_SECRET_FILE        file with the client secret, the best place for it
 //	AZURE_CLIENT_SECRET             the client secret itself
-//	AZURE_CLIENT_CERTIFICATE_PATH   PEM file with certificate and key
+//	AZURE_CLIENT_CERTIFICATE_PATH   PEM or PFX file with certificate and key, and
+//	                                AZURE_CLIENT_CERTIFICATE_PASSWORD if it is encrypted
 //	AZURE_FEDERATED_TOKEN_FILE      workload identity's token file
 //
 // Usage:
@@ -24,8 +25,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -56,7 +55,7 @@ func main() {
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("caller", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	caFile := flags.String("ca", "", "PEM `FILE` with the certificate authority to trust instead of the system's")
+	caFile := flags.String("ca", "", "PEM `FILE` with a certificate authority to trust beside the system's")
 	method := flags.String("method", http.MethodGet, "HTTP `METHOD`")
 	times := flags.Int("times", 1, "how often to call, a second apart")
 	verbose := flags.Bool("v", false, "log each fetch of a token")
@@ -69,73 +68,29 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil || target.Host == "" || flags.NArg() != 1 {
 		return errors.New("give exactly one URL to call: caller [flags] https://api.contoso.com/echo")
 	}
-	base, err := trusting(*caFile)
-	if err != nil {
-		return err
-	}
-	client, err := newClient(getenv, base, logger(*verbose, stderr))
+	client, err := newClient(getenv, *caFile, logger(*verbose, stderr))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	transport, err := tokenclient.NewTransport(tokenclient.TransportConfig{
-		Source: client.Source(getenv("SCOPE")), Hosts: []string{target.Host}, Base: base,
-	})
+	httpClient, err := client.Source(getenv("SCOPE")).Client(target.Host)
 	if err != nil {
 		return err
 	}
-	return callTimes(ctx, &http.Client{Transport: transport}, *times, *method, target.String(), stdout)
+	return callTimes(ctx, httpClient, *times, *method, target.String(), stdout)
 }
 
-func newClient(getenv func(string) string, base http.RoundTripper, log *slog.Logger) (*tokenclient.Client, error) {
-	return tokenclient.New(tokenclient.Config{
-		TenantID:   getenv("AZURE_TENANT_ID"),
-		ClientID:   getenv("AZURE_CLIENT_ID"),
-		Authority:  getenv("AZURE_AUTHORITY_HOST"),
-		Credential: credential(getenv),
-		HTTPClient: &http.Client{Transport: base},
-		Logger:     log,
-		OnExpiring: func(e tokenclient.Expiring) {
-			fmt.Fprintf(os.Stderr, "caller: %s ends on %s: renew it\n", e.Credential, e.At.Format(time.DateOnly))
-		},
-	})
-}
-
-// credential is the first that the environment names. If it names none the
-// zero Credential makes New say so.
-func credential(getenv func(string) string) tokenclient.Credential {
-	if file := getenv("AZURE_CLIENT_SECRET_FILE"); file != "" {
-		return tokenclient.SecretFile(file)
-	}
-	if secret := getenv("AZURE_CLIENT_SECRET"); secret != "" {
-		return tokenclient.Secret(secret)
-	}
-	if file := getenv("AZURE_CLIENT_CERTIFICATE_PATH"); file != "" {
-		return tokenclient.CertificateFile(file, file)
-	}
-	if file := getenv("AZURE_FEDERATED_TOKEN_FILE"); file != "" {
-		return tokenclient.AssertionFile(file)
-	}
-	return tokenclient.Credential{}
-}
-
-// trusting is a transport that trusts the authority in caFile, or the system's
-// if that is empty.
-func trusting(caFile string) (http.RoundTripper, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if caFile == "" {
-		return transport, nil
-	}
-	data, err := os.ReadFile(caFile)
+func newClient(getenv func(string) string, caFile string, log *slog.Logger) (*tokenclient.Client, error) {
+	cfg, err := tokenclient.FromEnvironment(getenv)
 	if err != nil {
-		return nil, fmt.Errorf("-ca: %w", err)
+		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("-ca: %s holds no PEM certificate", caFile)
+	cfg.CAFile = caFile
+	cfg.Logger = log
+	cfg.OnExpiring = func(e tokenclient.Expiring) {
+		fmt.Fprintf(os.Stderr, "caller: %s ends on %s: renew it\n", e.Credential, e.At.Format(time.DateOnly))
 	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
-	return transport, nil
+	return tokenclient.New(cfg)
 }
 
 func logger(verbose bool, w io.Writer) *slog.Logger {

@@ -8,7 +8,7 @@ import (
 	"github.com/entragate/entragate/middleware"
 )
 
-// Chi takes the gate as it is: chi's middleware is net/http's.
+// Chi uses the gate directly: chi's middleware has the type of net/http's.
 func Chi(gate *middleware.Gate) chi.Router {
 	r := chi.NewRouter()
 	r.Route("/echo", func(r chi.Router) {

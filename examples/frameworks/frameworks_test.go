@@ -12,6 +12,7 @@ import (
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/examples/frameworks"
 	"github.com/entragate/entragate/middleware"
+	"github.com/entragate/entragate/middleware/gatetest"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -77,8 +78,19 @@ func TestRoutesAreGuarded(t *testing.T) {
 		"echo": {frameworks.Echo(gate), frameworks.EchoRoutes(frameworks.Echo(gate))},
 	} {
 		require.Len(t, tc.routes, 1, name)
-		assert.Empty(t, entratest.Unguarded(tc.router, tc.routes...), "as it stands: "+name)
+		assert.Empty(t, gatetest.Unguarded(tc.router, tc.routes...), "without Gate.Wrap: "+name)
 		assert.Empty(t, gate.CheckRoutes(tc.routes...), "behind Gate.Wrap: "+name)
 		assert.NotEmpty(t, gate.CheckRoutes("GET /other"), name)
 	}
+}
+
+// The wrong form: gin runs the handler although the gate has refused the request.
+func TestGinWrapHFailsOpen(t *testing.T) {
+	_, gate := setUp(t)
+	e := gin.New()
+	e.Use(gin.WrapH(gate.Product("starter")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))))
+	e.GET("/echo/:id", func(c *gin.Context) { c.String(http.StatusOK, "secret") })
+	found := gatetest.Unguarded(e, "GET /echo/:id")
+	require.Len(t, found, 1)
+	assert.Contains(t, found[0], "does a handler run after the refusal?")
 }

@@ -1,6 +1,9 @@
 package frameworks
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -16,14 +19,20 @@ func Gin(gate *middleware.Gate) *gin.Engine {
 	return e
 }
 
-// Use makes gin middleware of net/http's: gin.WrapH does that for handlers
-// only. What the middleware does not pass on is aborted.
+// Use makes gin middleware of net/http's. A request that the middleware does not
+// pass on is aborted, and the handler writes through the middleware's
+// ResponseWriter, so that the gate can end an open response.
+//
+// gin.WrapH(gate.Product("starter")(handler)) in Use is wrong: gin runs the next
+// handler although the gate has refused the request. gatetest.Unguarded finds that.
 func Use(m func(http.Handler) http.Handler) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		passed := false
-		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			passed = true
-			c.Request = r
+			outer := c.Writer
+			defer func() { c.Writer = outer }()
+			c.Request, c.Writer = r, gatedWriter{outer, w}
 			c.Next()
 		})
 		m(next).ServeHTTP(c.Writer, c.Request)
@@ -31,6 +40,22 @@ func Use(m func(http.Handler) http.Handler) gin.HandlerFunc {
 			c.Abort()
 		}
 	}
+}
+
+// gatedWriter is gin's ResponseWriter. It writes through a middleware's ResponseWriter.
+type gatedWriter struct {
+	gin.ResponseWriter
+	through http.ResponseWriter
+}
+
+func (w gatedWriter) WriteHeader(status int)            { w.through.WriteHeader(status) }
+func (w gatedWriter) Write(b []byte) (int, error)       { return w.through.Write(b) }
+func (w gatedWriter) WriteString(s string) (int, error) { return io.WriteString(w.through, s) }
+func (w gatedWriter) Flush()                            { _ = http.NewResponseController(w.through).Flush() }
+func (w gatedWriter) Unwrap() http.ResponseWriter       { return w.through }
+
+func (w gatedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(w.through).Hijack()
 }
 
 // GinRoutes are the patterns of a router, for [middleware.Gate.CheckRoutes].

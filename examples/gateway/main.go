@@ -5,16 +5,29 @@
 //
 //	AZURE_TENANT_ID       the tenant
 //	AZURE_AUTHORITY_HOST  another login host than Entra's public cloud, with or without the tenant
-//	ENTRAGATE_DB          the SQLite file of the store; default entragate.db
-//	PUBLIC_URL            where callers reach the gateway, for the metadata that challenges name; may be
-//	                      empty. If it has a path, a proxy in front must hand on
-//	                      /.well-known/oauth-protected-resource{path} too
+//	ENTRAGATE_DB          the store: an existing SQLite file, or PostgreSQL as postgres://... or
+//	                      "host=... dbname=..."; default entragate.db
 //	ADDR                  where to listen; default localhost:8080
+//	PUBLIC_URL            where callers reach the gateway: scheme and host in the headers to APIs, and the
+//	                      address of the metadata that challenges name. May be empty. If it has a path, a
+//	                      proxy in front must forward /.well-known/oauth-protected-resource{path} too
+//	TRUSTED_PROXIES       addresses or networks of proxies in front, separated by commas: 10.0.0.0/8,192.0.2.7.
+//	                      Only their X-Forwarded headers count
+//	CORS_FILE             a JSON file that says which pages of which origins may call which API: see corsRule
+//	OTEL_...              OpenTelemetry's own variables. Nothing is exported unless OTEL_METRICS_EXPORTER,
+//	                      OTEL_TRACES_EXPORTER or an OTEL_EXPORTER_OTLP_..._ENDPOINT is set.
+//	                      OTEL_METRICS_EXPORTER=prometheus serves metrics at
+//	                      OTEL_EXPORTER_PROMETHEUS_HOST:_PORT, by default localhost:9464
 //
-// A request to {API path}/rest goes to {service URL}/rest. Credentials stay
-// here: the API gets the caller in headers that nobody else can set
-// (Entragate-Product, -Client, -Subscription, -Owner). An API must take
-// requests from the gateway only. Put TLS in front.
+// A request to {API path}/rest goes to {service URL}/rest, spelled as the caller
+// sent it. Credentials stay here: the API gets the caller in headers that nobody
+// else can set (Entragate-Product, -Client, -Subscription, -Owner). An API must
+// take requests from the gateway only.
+//
+// Put TLS in front. The gateway speaks HTTP/1.1 and, for proxies that hand on
+// HTTP/2 and for gRPC, HTTP/2 without TLS. A gRPC service is an API whose path is
+// /{package}.{Service} and whose service URL ends with the same path. WebSockets
+// are passed on, other upgrades are not.
 package main
 
 import (
@@ -26,12 +39,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
-	"github.com/entragate/entragate/appaccess"
-	"github.com/entragate/entragate/appaccess/sqlite"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -47,18 +57,34 @@ func main() {
 	}
 }
 
-// run serves until the context ends. listening, if not nil, is told where.
+// run serves until the context ends. listening, if not nil, gets the address.
 func run(ctx context.Context, getenv func(string) string, log *slog.Logger, listening func(net.Addr)) error {
-	store, err := sqlite.Open(ctx, or(getenv("ENTRAGATE_DB"), "entragate.db"))
+	trusted, err := parseProxies(getenv("TRUSTED_PROXIES"))
+	if err != nil {
+		return err
+	}
+	cors, err := readCORS(getenv("CORS_FILE"))
+	if err != nil {
+		return err
+	}
+	store, err := openStore(ctx, or(getenv("ENTRAGATE_DB"), "entragate.db"))
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	gateway, err := open(ctx, store, middleware.Config{
-		Tenants:   []string{getenv("AZURE_TENANT_ID")},
-		Authority: getenv("AZURE_AUTHORITY_HOST"),
-		Resource:  getenv("PUBLIC_URL"),
-		Logger:    log,
+	telemetry, err := newTelemetry(ctx, getenv)
+	if err != nil {
+		return err
+	}
+	defer telemetry.close()
+	gateway, err := open(ctx, options{
+		Store: store, Trusted: trusted, CORS: cors, Telemetry: telemetry,
+		Gate: middleware.Config{
+			Tenants:   []string{getenv("AZURE_TENANT_ID")},
+			Authority: getenv("AZURE_AUTHORITY_HOST"),
+			Resource:  getenv("PUBLIC_URL"),
+			Logger:    log,
+		},
 	})
 	if err != nil {
 		return err
@@ -71,8 +97,15 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger, list
 	if listening != nil {
 		listening(listener.Addr())
 	}
-	server := &http.Server{Handler: gateway, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-	return serve(ctx, server, listener)
+	return serve(ctx, newServer(gateway), listener)
+}
+
+// newServer serves HTTP/1.1 and HTTP/2, both without TLS.
+func newServer(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{Handler: h, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 }
 
 // grace is how long requests that are in flight may take once the service is to
@@ -86,65 +119,17 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
-	case err := <-ended: // not by us
+	case err := <-ended: // the listener failed
 		return err
 	case <-ctx.Done():
 	}
-	// Serve returns as soon as Shutdown begins: it is Shutdown to wait for.
+	// Serve returns as soon as Shutdown begins: Shutdown waits for the requests.
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := server.Shutdown(wait); err != nil {
 		return errors.Join(fmt.Errorf("requests were cut off after %s: %w", grace, err), server.Close())
 	}
 	return nil
-}
-
-// metadataPath is where the metadata is if PUBLIC_URL has no path. If it has one,
-// challenges name that path after it; some clients look below PUBLIC_URL instead,
-// where a proxy in front has taken the path off, and find it here.
-const metadataPath = "/.well-known/oauth-protected-resource"
-
-// gateway is the whole as a handler.
-type gateway struct {
-	http.Handler
-	catalog *appaccess.Catalog
-	gate    *middleware.Gate
-	proxy   *proxy
-}
-
-func open(ctx context.Context, store appaccess.Store, config middleware.Config) (*gateway, error) {
-	catalog, err := appaccess.NewCatalog(ctx, appaccess.CatalogConfig{Store: store, Logger: config.Logger})
-	if err != nil {
-		return nil, err
-	}
-	config.Catalog = catalog
-	config.RemoveCredentials = true // they are the gateway's, not the API's
-	config.RedactKeyQuery = true
-	gate, err := middleware.New(config)
-	if err != nil {
-		return nil, errors.Join(err, catalog.Close())
-	}
-	mux := http.NewServeMux()
-	metadata, metadataAt := gate.Metadata(), gate.MetadataPath()
-	mux.Handle("GET "+metadataPath, metadata)
-	mux.Handle("GET /.well-known/ready", gate.ReadyHandler())
-	proxy := newProxy(catalog, config.Logger)
-	guarded := gate.Wrap(proxy)
-	return &gateway{catalog: catalog, gate: gate, proxy: proxy, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch { // a mux in between would answer odd paths itself
-		case r.URL.EscapedPath() == metadataAt:
-			metadata.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, "/.well-known/"):
-			mux.ServeHTTP(w, r)
-		default:
-			guarded.ServeHTTP(w, r)
-		}
-	})}, nil
-}
-
-func (g *gateway) close() {
-	g.proxy.close()
-	_ = errors.Join(g.gate.Close(), g.catalog.Close())
 }
 
 func or(s, def string) string {

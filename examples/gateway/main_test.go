@@ -20,12 +20,13 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/sqlite"
+	"github.com/entragate/entragate/internal/pgtest"
 	"github.com/entragate/entragate/middleware"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
-// api is a service that tells what reached it.
+// api is a service that answers with the request that reached it.
 func api(t *testing.T) *httptest.Server {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s auth=%q key=%q product=%q subscription=%q client=%q", r.Method, r.RequestURI,
@@ -38,7 +39,6 @@ func api(t *testing.T) *httptest.Server {
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	manager := appaccess.Manager("test")
 	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "gateway.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, store.Close()) })
@@ -58,10 +58,10 @@ func TestGateway(t *testing.T) {
 
 	tenant, err := entratest.New(entratest.Config{})
 	require.NoError(t, err)
-	g, err := open(ctx, store, middleware.Config{
+	g, err := open(ctx, options{Store: store, Gate: middleware.Config{
 		Tenants: []string{tenant.ID()}, Authority: tenant.BaseURL(), HTTPClient: &http.Client{Transport: tenant.Transport()},
 		Resource: "https://api.example.com",
-	})
+	}})
 	require.NoError(t, err)
 	t.Cleanup(g.close)
 	get := func(path string, header ...string) (int, string) {
@@ -70,7 +70,7 @@ func TestGateway(t *testing.T) {
 			r.Header.Set(header[i], header[i+1])
 		}
 		w := httptest.NewRecorder()
-		g.ServeHTTP(w, r)
+		serveRecovering(g, w, r)
 		return w.Code, w.Body.String()
 	}
 	key := []string{"Ocp-Apim-Subscription-Key", issued.Primary.Reveal()}
@@ -99,11 +99,11 @@ func TestGateway(t *testing.T) {
 	eventually(401, "/orders", key...)
 }
 
-// The metadata stands where the gateway's own challenges say, with a path in
-// PUBLIC_URL and without.
+// The gateway serves the metadata at the address that its challenges name, with a path
+// in PUBLIC_URL and without.
 func TestMetadataIsWhereChallengesSay(t *testing.T) {
 	t.Parallel()
-	ctx, manager := t.Context(), appaccess.Manager("test")
+	ctx := t.Context()
 	tenant, err := entratest.New(entratest.Config{})
 	require.NoError(t, err)
 	identity, err := tenant.AddCaller("gateway", entratest.ApplicationAdministrator)
@@ -111,16 +111,16 @@ func TestMetadataIsWhereChallengesSay(t *testing.T) {
 	store, err := sqlite.Open(ctx, sqlite.Temporary)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, store.Close()) })
-	engine, err := provision.New(provision.Config{Directory: tenant.Directory(identity), Journal: provision.NewStoreJournal(store)})
+	engine, err := provision.New(provision.Config{Directory: tenant.Directory(identity), Store: store})
 	require.NoError(t, err)
 	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store, Provisioner: engine, TenantID: tenant.ID()})
 	require.NoError(t, err)
 	_, err = service.SetAccess(ctx, manager, "starter", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
 	require.NoError(t, err)
 	for _, public := range []string{"https://api.example.com", "https://api.example.com/", "https://api.example.com/v1", "https://api.example.com//a%20b/{c}/"} {
-		g, err := open(ctx, store, middleware.Config{
+		g, err := open(ctx, options{Store: store, Gate: middleware.Config{
 			Tenants: []string{tenant.ID()}, Authority: tenant.BaseURL(), HTTPClient: &http.Client{Transport: tenant.Transport()}, Resource: public,
-		})
+		}})
 		require.NoError(t, err, public)
 		t.Cleanup(g.close)
 		get := func(url string) *httptest.ResponseRecorder {
@@ -144,7 +144,9 @@ func TestMetadataIsWhereChallengesSay(t *testing.T) {
 // main's own way, from the environment to the end.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"ENTRAGATE_DB": filepath.Join(t.TempDir(), "x.db"), "ADDR": "127.0.0.1:0", "AZURE_AUTHORITY_HOST": "http://127.0.0.1:1"}
+	file := filepath.Join(t.TempDir(), "x.db")
+	makeShop(t, file, "")
+	env := map[string]string{"ENTRAGATE_DB": file, "ADDR": "127.0.0.1:0", "AZURE_AUTHORITY_HOST": "http://127.0.0.1:1"}
 	log := slog.New(slog.DiscardHandler)
 	getenv := func(k string) string { return env[k] }
 	assert.ErrorContains(t, run(t.Context(), getenv, log, nil), "Tenants")
@@ -153,6 +155,31 @@ func TestRun(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- run(ctx, getenv, log, func(net.Addr) { stop() }) }()
 	assert.NoError(t, <-ended)
+}
+
+// The store is a PostgreSQL database or an existing SQLite file.
+func TestOpenStore(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for dsn, want := range map[string]string{"mysql://localhost/x": "ENTRAGATE_DB", filepath.Join(t.TempDir(), "none.db"): "no such file"} {
+		_, err := openStore(ctx, dsn)
+		assert.ErrorContains(t, err, want)
+	}
+	dsn := pgtest.Schema(t)
+	store, err := openStore(ctx, dsn)
+	require.NoError(t, err)
+	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store})
+	require.NoError(t, err)
+	key := sell(t, service, map[string]string{"orders": api(t).URL})
+	g, err := open(ctx, options{Store: store, Gate: middleware.Config{Tenants: []string{entratest.DefaultTenantID}, Authority: "http://127.0.0.1:1"}})
+	require.NoError(t, err)
+	r := httptest.NewRequest(http.MethodGet, "/orders", nil)
+	r.Header.Set("Ocp-Apim-Subscription-Key", key)
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, r)
+	assert.Equal(t, http.StatusOK, w.Code)
+	g.close()
+	require.NoError(t, store.Close())
 }
 
 // A request that is in flight at the stop gets its answer before run closes
@@ -167,7 +194,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	}))
 	t.Cleanup(backend.Close)
 	file := filepath.Join(t.TempDir(), "x.db")
-	key := shop(t, file, backend.URL)
+	key := makeShop(t, file, backend.URL)
 	env := map[string]string{
 		"ENTRAGATE_DB": file, "ADDR": "127.0.0.1:0", "AZURE_AUTHORITY_HOST": "http://127.0.0.1:1", "AZURE_TENANT_ID": entratest.DefaultTenantID,
 	}
@@ -215,22 +242,17 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// shop is a store with the API /orders in a product, and a key for it.
-func shop(t *testing.T, file, serviceURL string) (key string) {
+// makeShop makes a store with the API /orders in a product, and a key for it.
+func makeShop(t *testing.T, file, serviceURL string) (key string) {
 	t.Helper()
-	ctx, manager := t.Context(), appaccess.Manager("test")
+	ctx := t.Context()
 	store, err := sqlite.Open(ctx, file)
 	require.NoError(t, err)
 	service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{Store: store})
 	require.NoError(t, err)
-	_, err = service.CreateAPI(ctx, manager, appaccess.APIRequest{ID: "orders", Name: "Orders", Path: "/orders", ServiceURL: serviceURL})
-	require.NoError(t, err)
-	_, err = service.CreateProduct(ctx, manager, appaccess.ProductRequest{ID: "shop", Name: "Shop", Access: appaccess.Access{Key: true}, APIs: []string{"orders"}, Published: true})
-	require.NoError(t, err)
-	issued, err := service.CreateSubscription(ctx, manager, appaccess.SubscriptionRequest{ID: "sub", Name: "Sub", Scope: appaccess.ProductScope("shop")})
-	require.NoError(t, err)
+	key = sell(t, service, map[string]string{"orders": serviceURL})
 	require.NoError(t, store.Close())
-	return issued.Primary.Reveal()
+	return key
 }
 
 // The API hears of its caller from the gateway only, however a caller spells
@@ -239,7 +261,6 @@ func shop(t *testing.T, file, serviceURL string) (key string) {
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	manager := appaccess.Manager("test")
 	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "gateway.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, store.Close()) })
@@ -261,7 +282,8 @@ func TestProxy(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, gate.Close()) })
 	between := func() {}
-	p := newProxy(catalog, nil)
+	p, err := newProxy(catalog, options{})
+	require.NoError(t, err)
 	t.Cleanup(p.close)
 	h := gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		between()
@@ -274,7 +296,7 @@ func TestProxy(t *testing.T) {
 			r.Header[name] = []string{"forged"}
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		serveRecovering(h, w, r)
 		return w.Code
 	}
 	require.Equal(t, 200, call())
@@ -290,4 +312,15 @@ func TestProxy(t *testing.T) {
 	}
 	assert.Equal(t, 502, call())
 	assert.True(t, got.Load() == nil, "the key does not open that API")
+}
+
+// serveRecovering calls a handler as net/http's server does: a handler that aborts its
+// response, because access ended meanwhile, does not end the process.
+func serveRecovering(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil && v != any(http.ErrAbortHandler) {
+			panic(v)
+		}
+	}()
+	h.ServeHTTP(w, r)
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/middleware"
@@ -13,9 +16,11 @@ import (
 
 // proxy hands what the gate let pass on to the service URL of its API.
 type proxy struct {
-	catalog   *appaccess.Catalog
-	transport *http.Transport
-	reverse   *httputil.ReverseProxy
+	catalog    *appaccess.Catalog
+	log        *slog.Logger
+	forwarding *forwarding
+	transport  *transports
+	reverse    *httputil.ReverseProxy
 }
 
 // callerHeaders are what an API learns of its caller.
@@ -27,45 +32,54 @@ const (
 	headerPrefix       = "entragate-"
 )
 
-func newProxy(catalog *appaccess.Catalog, log *slog.Logger) *proxy {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func newProxy(catalog *appaccess.Catalog, o options) (*proxy, error) {
+	forwarding, err := newForwarding(o.Trusted, o.Gate.Resource)
+	if err != nil {
+		return nil, err
 	}
-	// Connections of its own: the two to a host that http.DefaultTransport
-	// keeps would have most calls under load dial anew.
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 100
-	p := &proxy{catalog: catalog, transport: transport}
+	p := &proxy{catalog: catalog, log: o.Gate.Logger, forwarding: forwarding, transport: newTransports()}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
 	p.reverse = &httputil.ReverseProxy{
-		Transport: transport,
-		Rewrite:   p.rewrite,
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			log.WarnContext(r.Context(), "the API cannot be reached", "error", err)
-			answer(w, http.StatusBadGateway, "The API cannot be reached.")
-		},
+		Transport:      o.Telemetry.client(p.transport),
+		Rewrite:        p.rewrite,
+		ModifyResponse: withoutCORS,
+		ErrorHandler:   p.failed,
+		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
 	}
-	return p
+	return p, nil
 }
 
 func (p *proxy) close() { p.transport.CloseIdleConnections() }
 
+// exchange is what the proxy knows of a request that it hands on.
+type exchange struct {
+	target *url.URL
+	prefix string // the API's path, which the target replaces
+	body   *clientBody
+}
+
+type exchangeKey struct{}
+
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if p.target(r) == nil {
+	x := p.exchange(r)
+	if x == nil {
 		answer(w, http.StatusBadGateway, "The API has no service URL.")
 		return
 	}
-	p.reverse.ServeHTTP(w, r)
+	r.Pattern = x.prefix // for metrics
+	out := r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body = &clientBody{ReadCloser: r.Body}
+		out.Body = x.body
+	}
+	p.reverse.ServeHTTP(w, out)
 }
 
-func answer(w http.ResponseWriter, status int, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(`{ "statusCode": 502, "message": "` + message + `" }`))
-}
-
-// target is where a request goes: nil if its API has no service URL, or is
+// exchange finds where a request goes: nil if its API has no service URL, or is
 // gone since the gate looked.
-func (p *proxy) target(r *http.Request) *url.URL {
+func (p *proxy) exchange(r *http.Request) *exchange {
 	s := p.catalog.Snapshot()
 	if s == nil {
 		return nil
@@ -75,34 +89,51 @@ func (p *proxy) target(r *http.Request) *url.URL {
 		return nil
 	}
 	if caller, ok := middleware.PrincipalFrom(r.Context()); ok && caller.API != api.ID {
-		return nil // the path has come to be another API's since the gate looked
+		return nil // the path has become another API's since the gate looked
 	}
 	u, err := url.Parse(api.ServiceURL)
 	if err != nil || u.Host == "" {
 		return nil
 	}
-	// The gate refused paths that read differently once decoded.
-	rest := strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(api.Path, "/"))
-	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/")+rest, ""
+	// The rest of the path is spelled as it was sent: to the API %2C and a comma
+	// may differ. The gate refused paths whose segments read differently once
+	// decoded, so the API's path has as many of them in either spelling.
+	escaped := u.EscapedPath()
+	rest := behindSegments(r.URL.EscapedPath(), strings.Count(strings.TrimSuffix(api.Path, "/"), "/"))
+	u.RawPath = strings.TrimSuffix(escaped, "/") + rest
+	if u.Path, err = url.PathUnescape(u.RawPath); err != nil {
+		return nil
+	}
 	u.RawQuery = r.URL.RawQuery
-	return u
+	return &exchange{target: u, prefix: api.Path}
+}
+
+// behindSegments is path without its first n segments.
+func behindSegments(path string, n int) string {
+	for range n {
+		next := strings.IndexByte(strings.TrimPrefix(path, "/"), '/')
+		if next < 0 {
+			return ""
+		}
+		path = path[next+1:]
+	}
+	return path
 }
 
 func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
-	if u := p.target(pr.In); u != nil {
-		pr.Out.URL = u
+	pr.Out.URL = &url.URL{} // the caller's would lead to a host that it chose
+	x, ok := pr.In.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return
 	}
+	pr.Out.URL = x.target
 	pr.Out.Host = ""
-	pr.SetXForwarded()
+	p.forwarding.set(pr, x.prefix)
 	caller, ok := middleware.PrincipalFrom(pr.In.Context())
 	if !ok {
 		caller = &middleware.Principal{}
 	}
-	for name := range pr.Out.Header { // a caller's own are lies; some servers take _ for -
-		if strings.HasPrefix(strings.ReplaceAll(strings.ToLower(name), "_", "-"), headerPrefix) {
-			delete(pr.Out.Header, name)
-		}
-	}
+	removeHeaders(pr.Out.Header, func(name string) bool { return strings.HasPrefix(name, headerPrefix) })
 	for name, value := range map[string]string{
 		productHeader: caller.Product, clientHeader: caller.ClientID,
 		subscriptionHeader: caller.SubscriptionID, ownerHeader: caller.OwnerID,
@@ -111,4 +142,72 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 			pr.Out.Header.Set(name, value)
 		}
 	}
+}
+
+// removeHeaders deletes what a caller must not set. match gets names in lower
+// case and with dashes: some servers take _ for -.
+func removeHeaders(h http.Header, match func(name string) bool) {
+	for name := range h {
+		if match(strings.ReplaceAll(strings.ToLower(name), "_", "-")) {
+			delete(h, name)
+		}
+	}
+}
+
+// failed answers when the API did not. A request that the caller broke, such as
+// with malformed chunks, is the caller's fault.
+func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	switch {
+	case r.Context().Err() != nil:
+		p.log.DebugContext(r.Context(), "the caller went away", "error", err)
+		answer(w, http.StatusBadGateway, "The request was cancelled.")
+	case x != nil && x.body != nil && x.body.broken.Load():
+		answer(w, http.StatusBadRequest, "The request's body is malformed.")
+	default:
+		p.log.WarnContext(r.Context(), "the API cannot be reached", "error", err)
+		answer(w, http.StatusBadGateway, "The API cannot be reached.")
+	}
+}
+
+// clientBody notices that the caller's body could not be read.
+type clientBody struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// transports make the requests to the APIs. gRPC needs HTTP/2, also to a server
+// without TLS, with which HTTP/2 cannot be negotiated.
+type transports struct{ any, grpc *http.Transport }
+
+func newTransports() *transports {
+	// Connections of its own: the two to a host that http.DefaultTransport
+	// keeps would have most calls under load dial anew.
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 100
+	t.DisableCompression = true // the caller gets what the API sent
+	g := t.Clone()
+	g.Protocols = &http.Protocols{}
+	g.Protocols.SetUnencryptedHTTP2(true)
+	return &transports{any: t, grpc: g}
+}
+
+func (t *transports) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		return t.grpc.RoundTrip(r)
+	}
+	return t.any.RoundTrip(r)
+}
+
+func (t *transports) CloseIdleConnections() {
+	t.any.CloseIdleConnections()
+	t.grpc.CloseIdleConnections()
 }

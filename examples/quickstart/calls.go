@@ -24,16 +24,26 @@ const resource = "/echo/resource?param1=sample"
 
 // post sends the spec's request: a POST with a small JSON body.
 func post(ctx context.Context, client *http.Client, url string, header http.Header) (status int, body string, err error) {
+	return send(ctx, client, http.MethodPost, url, header)
+}
+
+func send(ctx context.Context, client *http.Client, method, url string, header http.Header) (status int, body string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"hello":"world"}`))
+	var sent io.Reader
+	if method == http.MethodPost {
+		sent = strings.NewReader(`{"hello":"world"}`)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, sent)
 	if err != nil {
 		return 0, "", err
 	}
 	for name, values := range header {
 		r.Header[name] = values
 	}
-	r.Header.Set("Content-Type", "application/json")
+	if sent != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := client.Do(r)
 	if err != nil {
 		return 0, "", err
@@ -45,7 +55,12 @@ func post(ctx context.Context, client *http.Client, url string, header http.Head
 
 // run makes a call and prints it; a wrong outcome is an error.
 func (c call) run(ctx context.Context, client *http.Client, gateway string, say func(string, ...any)) error {
-	status, body, err := post(ctx, client, gateway+resource, c.header)
+	return c.runOn(ctx, client, http.MethodPost, gateway+resource, say)
+}
+
+// runOn calls another operation than the spec's.
+func (c call) runOn(ctx context.Context, client *http.Client, method, url string, say func(string, ...any)) error {
+	status, body, err := send(ctx, client, method, url, c.header)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.what, err)
 	}
@@ -93,8 +108,8 @@ func until(ctx context.Context, what string, done func() (bool, error)) error {
 	}
 }
 
-// untilRefused calls until the gate refuses, and tells how long that took. A
-// call that was begun later than limit and still passes is an error.
+// untilRefused calls until the gate refuses, and returns how long that took. A call
+// that began later than limit and still passes is an error.
 func untilRefused(ctx context.Context, client *http.Client, gateway string, header http.Header, limit time.Duration) (time.Duration, error) {
 	ended := time.Now()
 	for {

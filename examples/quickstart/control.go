@@ -10,12 +10,12 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// control lets other programs, such as tests, do to the running house what a
+// control lets other programs, such as tests, do to the running stack what a
 // manager or Entra might: each a POST with the header "Authorization: Bearer
 // <controlKey>" (or "X-Control-Key: <controlKey>"). It answers with a JSON
 // object once the change is stored.
 type control struct {
-	*house
+	*stack
 	sample
 	key string
 }
@@ -86,7 +86,7 @@ func (c *control) application(
 }
 
 func (c *control) grant(ctx context.Context, by appaccess.Actor, id string) (appaccess.ClientApplication, error) {
-	return c.service.GrantProducts(ctx, by, id, []string{"starter"})
+	return c.service.GrantProducts(ctx, by, id, appaccess.GrantsOfAll("starter"))
 }
 
 func (c *control) ungrant(ctx context.Context, by appaccess.Actor, id string) (appaccess.ClientApplication, error) {

@@ -31,7 +31,7 @@ type env struct {
 }
 
 // writeEnv writes the authority's certificate beside the file, then the file
-// itself in one step, so that whoever waits for it never reads half of it.
+// itself in one step, so that a program that waits for it never reads half of it.
 func writeEnv(file string, ca []byte, e env) error {
 	file, err := filepath.Abs(file)
 	if err != nil {

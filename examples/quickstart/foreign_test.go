@@ -19,13 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Microsoft's own clients, and curl, get a token from the served tenant and
-// call the gateway with it, with what the file of -env says and no more. They
-// are told two things that they would else ask of Microsoft: that the authority
+// Microsoft's own clients, and curl, get a token from the served tenant and call the
+// gateway with it. They know the file of -env and two more things: that the authority
 // is known, and which certificate to trust.
 func TestForeignClients(t *testing.T) {
 	t.Parallel()
-	r := serveHouse(t)
+	r := serveStack(t)
 	for name, get := range map[string]func(t *testing.T, id, secret, scope string) (string, error){
 		"azidentity": r.byAzidentity, "MSAL": r.byMSAL, "curl": r.byCurl,
 	} {

@@ -69,7 +69,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 	}()
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	s := &story{house: h, say: say, endOfAccess: cmp.Or(o.endOfAccess, time.Second)}
+	s := &story{stack: h, say: say, endOfAccess: cmp.Or(o.endOfAccess, time.Second)}
 	if err := s.tell(ctx); err != nil {
 		return err
 	}
@@ -81,13 +81,13 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	return serve(ctx, h, s.sample, o, say)
 }
 
-// serve keeps the house up until the context ends.
-func serve(ctx context.Context, h *house, sample sample, o options, say func(string, ...any)) error {
+// serve runs the stack until the context ends.
+func serve(ctx context.Context, h *stack, sample sample, o options, say func(string, ...any)) error {
 	admin, err := h.tenant.AddCaller("platform-admin", "Application Administrator")
 	if err != nil {
 		return err
 	}
-	c := &control{house: h, sample: sample, key: randomText()}
+	c := &control{stack: h, sample: sample, key: randomText()}
 	server, err := loopback.Serve(h.ca, "127.0.0.1:0", c.handler())
 	if err != nil {
 		return err

@@ -39,6 +39,14 @@ func TestStory(t *testing.T) {
 		`the right token +200 OK +ok`,
 		`the right subscription key +200 OK +ok`,
 		`a wrong subscription key +401 Unauthorized +ok`,
+		`its token: GET /reports/monthly +200 OK +ok`,
+		`its token: POST /reports/monthly +403 Forbidden +ok\n.*Write`,
+		`request approved: \S+ is active with reports\(Read\)`,
+		`Nightly report is active, a managedIdentity`,
+		`the identity: GET /reports/monthly +200 OK +ok`,
+		`the identity: POST /reports/monthly +403 Forbidden +ok`,
+		`owner dana, the same client ID; Omar no longer sees it`,
+		`the token from before: GET /reports/monthly +200 OK +ok`,
 		`was refused \d+ ms after the suspension`,
 	} {
 		assert.Regexp(t, regexp.MustCompile(line), text)
@@ -64,14 +72,14 @@ func TestAWrongOutcomeIsAnError(t *testing.T) {
 	assert.ErrorContains(t, err, "got 401, want 200")
 }
 
-// running is a served house as another program sees it.
+// running is a served stack as another program sees it.
 type running struct {
 	env
 	client *http.Client
 }
 
-// serveHouse runs with -serve -env and waits for the file.
-func serveHouse(t *testing.T) running {
+// serveStack runs with -serve -env and waits for the file.
+func serveStack(t *testing.T) running {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "env.json")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -153,7 +161,7 @@ func (r running) do(t *testing.T, path string) map[string]string {
 
 func TestServe(t *testing.T) {
 	t.Parallel()
-	r := serveHouse(t)
+	r := serveStack(t)
 	mine, status := r.token(t, r.ClientID, r.ClientSecret, r.Scope)
 	require.Equal(t, http.StatusOK, status)
 	other, status := r.token(t, r.OtherClientID, r.OtherClientSecret, r.OtherScope)
@@ -177,6 +185,25 @@ func TestServe(t *testing.T) {
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&discovery))
 	assert.Equal(t, r.Issuer, discovery.Issuer)
 	assert.Equal(t, r.JWKSURI, discovery.JWKSURI)
+
+	// A refused caller finds the metadata where the challenge says (RFC 9728).
+	resp, err = r.client.Get(r.Gateway + resource)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	_, metadata, ok := strings.Cut(resp.Header.Get("WWW-Authenticate"), `resource_metadata="`)
+	require.True(t, ok, resp.Header)
+	metadata, _, _ = strings.Cut(metadata, `"`)
+	resp, err = r.client.Get(metadata)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	var protected struct {
+		Resource string   `json:"resource"`
+		Scopes   []string `json:"scopes_supported"`
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&protected))
+	assert.Equal(t, r.Gateway, protected.Resource)
+	assert.Contains(t, protected.Scopes, r.Scope)
 
 	resp, err = r.client.Get(r.Portal)
 	require.NoError(t, err)

@@ -26,7 +26,7 @@ var people = []person{
 
 // openPortal serves the portal, with the ready sign-in, and fills it with what
 // an organisation might have. It returns the portal's address.
-func (h *house) openPortal(ctx context.Context, say func(string, ...any)) (string, error) {
+func (h *stack) openPortal(ctx context.Context, say func(string, ...any)) (string, error) {
 	mux := http.NewServeMux()
 	server, err := loopback.Serve(h.ca, "127.0.0.1:0", mux)
 	if err != nil {
@@ -82,7 +82,7 @@ func (h *house) openPortal(ctx context.Context, say func(string, ...any)) (strin
 }
 
 // addPeople gives everybody an account and binds it to their user.
-func (h *house) addPeople(ctx context.Context, portalAppID string) error {
+func (h *stack) addPeople(ctx context.Context, portalAppID string) error {
 	known, err := h.service.Users(ctx, manager, appaccess.Filter{})
 	if err != nil {
 		return err
@@ -114,9 +114,9 @@ func (h *house) addPeople(ctx context.Context, portalAppID string) error {
 	return nil
 }
 
-// addSamples adds products, applications and subscriptions beside those of the
-// story.
-func (h *house) addSamples(ctx context.Context) error {
+// addSamples adds products, applications and subscriptions that the story does not
+// use, so that the portal has something to show.
+func (h *stack) addSamples(ctx context.Context) error {
 	for _, req := range []appaccess.APIRequest{
 		{ID: "orders", Name: "Orders", Path: "/orders", Description: "Create, change and follow orders"},
 		{ID: "stock", Name: "Stock levels", Path: "/stock", Description: "What lies in which warehouse"},
@@ -139,15 +139,15 @@ func (h *house) addSamples(ctx context.Context) error {
 		}
 	}
 	for _, req := range []appaccess.ApplicationRequest{
-		{Name: "Warehouse scanner", OwnerID: "omar", Products: []string{"logistics"}, Description: "Handhelds in Rotterdam and Porto"},
-		{Name: "Partner gateway", OwnerID: "dana", Products: []string{"logistics", "finance"}, Description: "Orders of our partners"},
-		{Name: "Ledger import", OwnerID: "ines", Products: []string{"finance"}, Description: "Nightly, into the ledger"},
+		{Name: "Warehouse scanner", OwnerID: "omar", Grants: appaccess.GrantsOfAll("logistics"), Description: "Handhelds in Rotterdam and Porto"},
+		{Name: "Partner gateway", OwnerID: "dana", Grants: appaccess.GrantsOfAll("logistics", "finance"), Description: "Orders of our partners"},
+		{Name: "Ledger import", OwnerID: "ines", Grants: appaccess.GrantsOfAll("finance"), Description: "Nightly, into the ledger"},
 	} {
 		app, err := h.service.RegisterApplication(ctx, manager, req)
 		if err != nil {
 			return err
 		}
-		if _, err := h.service.HandOverSecret(ctx, manager, app.ID, appaccess.SecretRequest{Name: "first"}); err != nil {
+		if _, err := h.service.CreateOneTimeSecret(ctx, manager, app.ID, appaccess.SecretRequest{Name: "first"}); err != nil {
 			return err
 		}
 	}

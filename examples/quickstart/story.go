@@ -23,14 +23,18 @@ type sample struct {
 	otherClientID string
 	otherSecret   appaccess.Secret
 	otherScope    string
+
+	reader      string // ID of the client application that may read reports
+	readerID    string // its client ID
+	readerToken string
 }
 
 var manager = appaccess.Manager("manager")
 
-// story tells and does what the feature's description says, step by step, and
-// fails at the first step whose outcome is not the one promised.
+// story plays the feature's description step by step, prints each step, and fails at
+// the first step whose outcome is not the promised one.
 type story struct {
-	*house
+	*stack
 	sample
 	say         func(format string, args ...any)
 	endOfAccess time.Duration // the longest that it may take
@@ -45,7 +49,8 @@ func (s *story) step(title string) {
 func (s *story) tell(ctx context.Context) error {
 	for _, chapter := range []func(context.Context) error{
 		s.managedIdentity, s.enableAccess, s.reviewProduct, s.registerClient, s.generateSecret,
-		s.reviewClient, s.developerSettings, s.subscribe, s.secondProduct, s.callTheAPI, s.endAccess,
+		s.reviewClient, s.developerSettings, s.subscribe, s.secondProduct, s.callTheAPI,
+		s.permissions, s.request, s.callerWithoutSecret, s.transfer, s.endAccess,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -81,6 +86,7 @@ func (s *story) managedIdentity(ctx context.Context) error {
 	if err := s.tenant.SetRights(s.identity, "Application Administrator"); err != nil {
 		return err
 	}
+	s.tenant.RevokeTokens(s.identity) // a role counts from the next access token
 	after, err := s.service.Preflight(ctx, manager)
 	if err != nil {
 		return err
@@ -105,7 +111,7 @@ func (s *story) enableAccess(ctx context.Context) error {
 	s.say("   created         %s", p.Entra.Name)
 	s.say("   application ID  %s", p.Entra.AppID)
 	s.say("   audience        %s", p.Entra.Audience())
-	s.say("   app role        %s", p.Entra.Role)
+	s.say("   app role        %s", p.Entra.Role(appaccess.AllPermission))
 	s.say("   scope           %s", s.scope)
 	return nil
 }
@@ -134,7 +140,7 @@ func (s *story) registerClient(ctx context.Context) error {
 		return err
 	}
 	app, err := s.service.RegisterApplication(ctx, manager, appaccess.ApplicationRequest{
-		Name: "Order sync", OwnerID: dana.ID, Products: []string{"starter"},
+		Name: "Order sync", OwnerID: dana.ID, Grants: appaccess.GrantsOfAll("starter"),
 		Description: "Copies orders into the warehouse every night",
 	})
 	if err != nil {
@@ -143,7 +149,7 @@ func (s *story) registerClient(ctx context.Context) error {
 	s.applicationID, s.clientID = app.ID, app.Entra.AppID
 	s.say("   created    %s", app.Entra.Name)
 	s.say("   Client ID  %s", app.Entra.AppID)
-	s.say("   owner      %s, state %s, products %s", dana.Name, app.State, strings.Join(app.Products, ", "))
+	s.say("   owner      %s, state %s, products %s", dana.Name, app.State, app.Grants)
 	return nil
 }
 
@@ -234,7 +240,7 @@ func (s *story) secondProduct(ctx context.Context) error {
 		return err
 	}
 	app, err := s.service.RegisterApplication(ctx, manager, appaccess.ApplicationRequest{
-		Name: "Board deck", OwnerID: "omar", Products: []string{"reports"},
+		Name: "Board deck", OwnerID: "omar", Grants: appaccess.GrantsOfAll("reports"),
 	})
 	if err != nil {
 		return err

@@ -16,8 +16,8 @@
 //	service -new-key
 //
 // /hello is guarded; /ready is for probes, and is 200 once the tenant's signing
-// keys are there. Put TLS in front of it: a token that is sent in the clear
-// belongs to whoever reads it.
+// keys are known. Put TLS in front of it: everybody who reads a token that is sent in
+// the clear can use it.
 package main
 
 import (
@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// run serves until the context ends. listening, if not nil, is told where.
+// run serves until the context ends. It calls listening, if not nil, with its address.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer, listening func(net.Addr)) error {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -112,7 +112,7 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 func routes(gate *middleware.Gate) http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("GET /hello", func(w http.ResponseWriter, r *http.Request) {
-		name := "whoever you are" // in report-only mode
+		name := "unknown caller" // in report-only mode
 		if caller, ok := middleware.PrincipalFrom(r.Context()); ok {
 			name = or(caller.ClientID, caller.SubscriptionID)
 		}
@@ -132,14 +132,14 @@ func configure(getenv func(string) string, caFile string) (middleware.Config, er
 		Authority: getenv("AZURE_AUTHORITY_HOST"),
 		Products: []middleware.Product{{
 			ID:        "product",
-			Audiences: []string{getenv("PRODUCT_APPLICATION_ID")},
+			Audiences: audiences(getenv("PRODUCT_APPLICATION_ID")),
 			Role:      getenv("PRODUCT_ROLE"),
 		}},
 		ReportOnly: getenv("REPORT_ONLY") == "true",
 	}
 	if sum := getenv("SUBSCRIPTION_KEY_SHA256"); sum != "" {
 		key := appaccess.Subscription{ID: "key", Scope: appaccess.ProductScope("product"), State: appaccess.SubscriptionActive}
-		if err := key.PrimarySum.UnmarshalText([]byte(sum)); err != nil {
+		if err := key.PrimaryHash.UnmarshalText([]byte(sum)); err != nil {
 			return config, fmt.Errorf("SUBSCRIPTION_KEY_SHA256: %w", err)
 		}
 		config.Products[0].Keys = true
@@ -153,6 +153,15 @@ func configure(getenv func(string) string, caFile string) (middleware.Config, er
 		config.HTTPClient = client
 	}
 	return config, nil
+}
+
+// audiences returns the audience of version 2 tokens and the audience of version 1
+// tokens, which the product's application may still issue.
+func audiences(applicationID string) []string {
+	if applicationID == "" {
+		return []string{""} // which middleware.New refuses by name
+	}
+	return []string{applicationID, "api://" + applicationID}
 }
 
 // printKey makes a subscription key and prints it, for its caller alone, with

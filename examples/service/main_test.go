@@ -73,7 +73,7 @@ func call(t *testing.T, url string, header ...string) (int, string) {
 func TestService(t *testing.T) {
 	t.Parallel()
 	tenant := entratest.NewServer(t, entratest.Config{})
-	url := start(t, tenant, map[string]string{"SUBSCRIPTION_KEY_SHA256": appaccess.SumKey("right").String()}, io.Discard)
+	url := start(t, tenant, map[string]string{"SUBSCRIPTION_KEY_SHA256": appaccess.HashKey("right").String()}, io.Discard)
 	token := tenant.MintToken(map[string]any{"aud": appID, "azp": clientID, "roles": []string{"Product.Starter.All"}}, nil)
 
 	status, body := call(t, url+"/hello", "Authorization", "Bearer "+token)
@@ -113,7 +113,7 @@ func TestReportOnly(t *testing.T) {
 	for _, header := range [][]string{nil, {"Authorization", "Bearer x"}} {
 		status, body := call(t, url+"/hello", header...)
 		assert.Equal(t, 200, status)
-		assert.Equal(t, "hello, whoever you are\n", body)
+		assert.Equal(t, "hello, unknown caller\n", body)
 	}
 	refusals := 0
 	for line := range strings.Lines(log.String()) {

@@ -23,17 +23,23 @@ type Hosts struct {
 	// Graph is Microsoft Graph without its version: https://graph.microsoft.com.
 	// Empty if that is not known.
 	Graph string
+	// external marks an External ID tenant: its issuer has another host than its
+	// authority.
+	external bool
 }
 
 var table = map[string]Hosts{
-	"public":    {"https://login.microsoftonline.com", "https://sts.windows.net", "https://graph.microsoft.com"},
-	"usgov":     {"https://login.microsoftonline.us", "https://sts.windows.net", "https://graph.microsoft.us"},
-	"usgov-dod": {"https://login.microsoftonline.us", "https://sts.windows.net", "https://dod-graph.microsoft.us"},
-	"china":     {"https://login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn"},
+	"public":    {Authority: "https://login.microsoftonline.com", STS: "https://sts.windows.net", Graph: "https://graph.microsoft.com"},
+	"usgov":     {Authority: "https://login.microsoftonline.us", STS: "https://sts.windows.net", Graph: "https://graph.microsoft.us"},
+	"usgov-dod": {Authority: "https://login.microsoftonline.us", STS: "https://sts.windows.net", Graph: "https://dod-graph.microsoft.us"},
+	"china":     {Authority: "https://login.partner.microsoftonline.cn", STS: "https://sts.chinacloudapi.cn", Graph: "https://microsoftgraph.chinacloudapi.cn"},
+	// The issuers of version 1 tokens in these two are not published.
+	"bleu":  {Authority: "https://login.sovcloud-identity.fr", Graph: "https://graph.svc.sovcloud.fr"},
+	"delos": {Authority: "https://login.sovcloud-identity.de", Graph: "https://graph.svc.sovcloud.de"},
 }
 
 // Names are the clouds that [Lookup] knows, for error texts.
-const Names = `"public", "usgov", "usgov-dod", "china"`
+const Names = `"public", "usgov", "usgov-dod", "china", "bleu", "delos"`
 
 // Lookup finds a cloud by name. The empty name is the public cloud.
 func Lookup(name string) (Hosts, error) {
@@ -55,7 +61,11 @@ var loginHosts = map[string]string{
 	"login.microsoft.com": "public", "sts.windows.net": "public",
 	"login.microsoftonline.us": "usgov", "login.usgovcloudapi.net": "usgov",
 	"login.partner.microsoftonline.cn": "china", "login.chinacloudapi.cn": "china",
+	"login.sovcloud-identity.fr": "bleu", "login.sovcloud-identity.de": "delos",
 }
+
+// externalID is the domain of External ID tenants: {name}.ciamlogin.com.
+const externalID = ".ciamlogin.com"
 
 // Resolve is what the fields Cloud and Authority of a Config mean together.
 //
@@ -67,6 +77,7 @@ var loginHosts = map[string]string{
 //   - a login host of a known cloud, also under one of its older names, gives
 //     all Hosts of that cloud, as if it had been named. Another cloud than the
 //     one that name says is refused;
+//   - {name}.ciamlogin.com is an External ID tenant of the public cloud;
 //   - any other host gives Hosts without STS and Graph. It excludes a name,
 //     which would have nothing left to say.
 //
@@ -82,6 +93,12 @@ func Resolve(name, authority string, tenants ...string) (Hosts, error) {
 	base, err := baseURL(authority, tenants)
 	if err != nil {
 		return Hosts{}, err
+	}
+	if strings.HasSuffix(strings.ToLower(base.Hostname()), externalID) {
+		if name != "" && name != "public" {
+			return Hosts{}, fmt.Errorf("Authority: %q is an External ID tenant of the public cloud, but Cloud is %q: leave out one of them", base, name)
+		}
+		return Hosts{Authority: base.String(), Graph: table["public"].Graph, external: true}, nil
 	}
 	known, isKnown := "", base.Scheme == "https" && (base.Port() == "" || base.Port() == "443")
 	if isKnown {
@@ -136,8 +153,14 @@ func (h Hosts) KeysURL(tenant string) string {
 // IssuerV1 is the issuer of version 1 tokens of a tenant.
 func (h Hosts) IssuerV1(tenant string) string { return h.STS + "/" + tenant + "/" }
 
-// IssuerV2 is the issuer of version 2 tokens of a tenant.
-func (h Hosts) IssuerV2(tenant string) string { return h.Authority + "/" + tenant + "/v2.0" }
+// IssuerV2 is the issuer of version 2 tokens of a tenant. That of an External ID
+// tenant names the tenant's ID as the host, whatever the authority's name.
+func (h Hosts) IssuerV2(tenant string) string {
+	if h.external {
+		return "https://" + tenant + externalID + "/" + tenant + "/v2.0"
+	}
+	return h.Authority + "/" + tenant + "/v2.0"
+}
 
 // GraphScope is the scope that a client-credentials request for Graph asks for.
 func (h Hosts) GraphScope() string { return h.Graph + "/.default" }
@@ -147,6 +170,9 @@ func (h Hosts) GraphScope() string { return h.Graph + "/.default" }
 // error.
 func CheckURL(field, raw string) error {
 	u, err := url.Parse(raw)
+	if strings.ContainsAny(raw, "@?") && (err != nil || u.Hostname() == "") { // not shown: it may hold a password
+		return fmt.Errorf("%s: is not an absolute URL without user info and query", field)
+	}
 	if err != nil || u.Hostname() == "" {
 		return fmt.Errorf("%s: %q is not an absolute URL", field, raw)
 	}

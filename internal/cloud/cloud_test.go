@@ -17,22 +17,44 @@ func TestLookup(t *testing.T) {
 		"usgov":     "https://login.microsoftonline.us/t/v2.0",
 		"usgov-dod": "https://login.microsoftonline.us/t/v2.0",
 		"china":     "https://login.partner.microsoftonline.cn/t/v2.0",
+		"bleu":      "https://login.sovcloud-identity.fr/t/v2.0",
+		"delos":     "https://login.sovcloud-identity.de/t/v2.0",
 	} {
 		h, err := cloud.Lookup(name)
 		require.NoError(t, err, name)
 		assert.Equal(t, issuer, h.IssuerV2("t"), name)
 		assert.Equal(t, h.Authority+"/t/oauth2/v2.0/token", h.TokenURL("t"))
-		for _, u := range []string{h.Authority, h.STS, h.Graph} {
+		for _, u := range []string{h.Authority, h.Graph} {
 			assert.NoError(t, cloud.CheckURL("f", u))
+		}
+		if h.STS != "" { // not published for every cloud
+			assert.NoError(t, cloud.CheckURL("f", h.STS))
 		}
 	}
 	_, err := cloud.Lookup("mars")
 	require.ErrorContains(t, err, `"usgov"`)
 }
 
+// An External ID tenant is asked at its name and issues tokens by its ID.
+func TestExternalID(t *testing.T) {
+	t.Parallel()
+	for _, authority := range []string{"https://contoso.ciamlogin.com", "https://Contoso.CiamLogin.com/" + tenant + "/v2.0"} {
+		for _, name := range []string{"", "public"} {
+			h, err := cloud.Resolve(name, authority, tenant)
+			require.NoError(t, err)
+			assert.Equal(t, "https://"+tenant+".ciamlogin.com/"+tenant+"/v2.0", h.IssuerV2(tenant))
+			assert.Equal(t, "https://contoso.ciamlogin.com/"+tenant+"/discovery/v2.0/keys", strings.ToLower(h.KeysURL(tenant)))
+			assert.Empty(t, h.STS, "no version 1 tokens")
+			assert.Equal(t, "https://graph.microsoft.com", h.Graph)
+		}
+	}
+	_, err := cloud.Resolve("china", "https://contoso.ciamlogin.com", tenant)
+	require.ErrorContains(t, err, "Authority: ")
+}
+
 const tenant = "0f6b6a5e-8a0b-4c57-9d5f-0d4f3a1b2c3d"
 
-// A cloud's own host spelled out is the cloud; any other host stands alone.
+// The host of a cloud selects the cloud; any other host is used for itself only.
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	hosts := func(name string) cloud.Hosts {
@@ -55,6 +77,8 @@ func TestResolve(t *testing.T) {
 		{"usgov", "https://login.usgovcloudapi.net", hosts("usgov")},
 		{"usgov-dod", "https://login.microsoftonline.us", hosts("usgov-dod")},
 		{"china", "https://login.chinacloudapi.cn", hosts("china")},
+		{"delos", "https://login.sovcloud-identity.de", hosts("delos")},
+		{"", "https://login.sovcloud-identity.fr", hosts("bleu")},
 		{"", "https://login.contoso.com", cloud.Hosts{Authority: "https://login.contoso.com"}},
 		{"", "https://login.contoso.com:8443//", cloud.Hosts{Authority: "https://login.contoso.com:8443"}},
 		{"", "http://[::1]:80/" + strings.ToUpper(tenant), cloud.Hosts{Authority: "http://[::1]:80"}},

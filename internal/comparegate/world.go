@@ -25,12 +25,12 @@ const (
 
 // world is an issuer with its keys endpoint, and tokens of it.
 type world struct {
-	key    *rsa.PrivateKey
-	srv    *httptest.Server
-	issuer string
-	tokens []string // genuine, all different
-	forged string   // by another key of the same name
-	floor  func()
+	key      *rsa.PrivateKey
+	srv      *httptest.Server
+	issuer   string
+	tokens   []string // genuine, all different
+	forged   string   // by another key of the same name
+	baseline func()
 }
 
 func newWorld() (*world, error) {
@@ -49,7 +49,7 @@ func newWorld() (*world, error) {
 		w.tokens = append(w.tokens, w.sign(w.key, n))
 	}
 	w.forged = w.sign(other, 0)
-	w.floor = floor(&w.key.PublicKey, w.tokens[0])
+	w.baseline = baseline(&w.key.PublicKey, w.tokens[0])
 	return w, nil
 }
 
@@ -123,8 +123,8 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) Write(b []byte) (int, error) { return len(b), nil }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 
-// floor verifies one token's signature and nothing else.
-func floor(key *rsa.PublicKey, token string) func() {
+// baseline verifies one token's signature and nothing else.
+func baseline(key *rsa.PublicKey, token string) func() {
 	dot := strings.LastIndexByte(token, '.')
 	sig, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
 	if err != nil {

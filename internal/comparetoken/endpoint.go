@@ -14,7 +14,7 @@ import (
 )
 
 // endpoint is a token endpoint over TLS, with the discovery document that MSAL
-// wants. It can be told to fail.
+// needs. A test can make it fail.
 type endpoint struct {
 	*httptest.Server
 	requests atomic.Int64 // to the token endpoint

@@ -24,7 +24,7 @@ import (
 
 // tokenclient does not import gRPC: this is where the compiler and a real
 // server say that it fits.
-var _ credentials.PerRPCCredentials = tokenclient.PerRPC{}
+var _ credentials.PerRPCCredentials = tokenclient.RPCCredentials{}
 
 func TestPerRPCOverTLS(t *testing.T) {
 	t.Parallel()
@@ -47,7 +47,7 @@ func TestPerRPCOverTLS(t *testing.T) {
 	_, err = healthpb.NewHealthClient(without).Check(ctx, nil)
 	assert.Equal(t, codes.Unauthenticated, status.Code(err))
 
-	with := dial(t, address, grpc.WithTransportCredentials(secured), grpc.WithPerRPCCredentials(c.Source(scope).PerRPC()))
+	with := dial(t, address, grpc.WithTransportCredentials(secured), grpc.WithPerRPCCredentials(tokenclient.PerRPC(c.Source(scope), status.Error)))
 	for range 3 {
 		_, err = healthpb.NewHealthClient(with).Check(ctx, &healthpb.HealthCheckRequest{})
 		require.NoError(t, err)
@@ -59,8 +59,30 @@ func TestPerRPCOverTLS(t *testing.T) {
 func TestPerRPCNeedsTLS(t *testing.T) {
 	t.Parallel()
 	_, err := grpc.NewClient("127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithPerRPCCredentials(tokenclient.PerRPC{}))
+		grpc.WithPerRPCCredentials(tokenclient.RPCCredentials{}))
 	require.Error(t, err)
+}
+
+// In an outage of the token endpoint a call is Unavailable, so that gRPC's retry
+// policies apply. Without TLS the token is sent only where InsecurePerRPC says so.
+func TestPerRPCInAnOutage(t *testing.T) {
+	t.Parallel()
+	c, err := tokenclient.New(tokenclient.Config{
+		TenantID: tenant, ClientID: clientID, Authority: "http://127.0.0.1:1", Credential: tokenclient.Secret(secret),
+		Sleep: func(context.Context, time.Duration) error { return nil },
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer()
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	conn := dial(t, listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(tokenclient.InsecurePerRPC(c.Source(scope), status.Error)))
+	_, err = healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	assert.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
 }
 
 func dial(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {

@@ -27,8 +27,15 @@ type CA struct {
 	leaf tls.Certificate
 }
 
-// NewCA makes an authority that is valid for a day.
-func NewCA() (*CA, error) {
+// IsName reports whether a host name is one of this machine's own: those that an
+// authority's leaf is for.
+func IsName(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// NewCA makes an authority that is valid for a day. Its leaf is for names too.
+func NewCA(names ...string) (*CA, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("loopback: %w", err)
@@ -45,16 +52,18 @@ func NewCA() (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loopback: %w", err)
 	}
-	leaf := template("localhost")
-	leaf.KeyUsage = x509.KeyUsageDigitalSignature
-	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	leaf.DNSNames = []string{"localhost"}
-	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, leafKey.Public(), rootKey)
+	cert, err := x509.ParseCertificate(rootDER)
 	if err != nil {
 		return nil, fmt.Errorf("loopback: %w", err)
 	}
-	cert, err := x509.ParseCertificate(rootDER)
+	leaf := template("localhost")
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature
+	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	leaf.DNSNames = append([]string{"localhost"}, names...)
+	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	// The parsed certificate has a key ID, which the leaf repeats: a client that trusts
+	// several authorities, all with this name, then finds the right one.
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, cert, leafKey.Public(), rootKey)
 	if err != nil {
 		return nil, fmt.Errorf("loopback: %w", err)
 	}

@@ -2,8 +2,11 @@ package loopback_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/entragate/entragate/internal/loopback"
@@ -50,6 +53,25 @@ func TestOnlyItsOwnAuthorityIsTrusted(t *testing.T) {
 	_, err = client.Get(s.URL) //nolint:bodyclose // it fails
 	var unknown *tls.CertificateVerificationError
 	assert.ErrorAs(t, err, &unknown)
+}
+
+// Clients find a leaf's authority by its key: all authorities have one name.
+func TestLeafNamesTheKeyOfItsAuthority(t *testing.T) {
+	t.Parallel()
+	ca, err := loopback.NewCA()
+	require.NoError(t, err)
+	s, err := loopback.Serve(ca, "127.0.0.1:0", http.NotFoundHandler())
+	require.NoError(t, err)
+	defer s.Close()
+	block, _ := pem.Decode(ca.PEM())
+	root, err := x509.ParseCertificate(block.Bytes)
+	require.NoError(t, err)
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), ca.ClientTLS())
+	require.NoError(t, err)
+	defer conn.Close()
+	leaf := conn.ConnectionState().PeerCertificates[0]
+	assert.NotEmpty(t, root.SubjectKeyId)
+	assert.Equal(t, root.SubjectKeyId, leaf.AuthorityKeyId)
 }
 
 func TestServeRefusesOtherAddresses(t *testing.T) {

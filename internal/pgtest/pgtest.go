@@ -44,6 +44,16 @@ var (
 // after the test.
 func Schema(t testing.TB) string {
 	t.Helper()
+	dsn := reach(t)
+	name := fmt.Sprintf("test_%d_%d", os.Getpid(), schemas.Add(1))
+	run(t, dsn, "CREATE SCHEMA "+name)
+	t.Cleanup(func() { run(t, dsn, "DROP SCHEMA "+name+" CASCADE") })
+	return With(With(dsn, "search_path", name), "application_name", name)
+}
+
+// reach returns the connection string of the server.
+func reach(t testing.TB) string {
+	t.Helper()
 	dsn, err := server()
 	if err != nil {
 		if os.Getenv(EnvRequire) == "1" {
@@ -51,10 +61,46 @@ func Schema(t testing.TB) string {
 		}
 		t.Skipf("no PostgreSQL: %v; install it or set %s", err, EnvDSN)
 	}
-	name := fmt.Sprintf("test_%d_%d", os.Getpid(), schemas.Add(1))
-	run(t, dsn, "CREATE SCHEMA "+name)
-	t.Cleanup(func() { run(t, dsn, "DROP SCHEMA "+name+" CASCADE") })
-	return With(With(dsn, "search_path", name), "application_name", name)
+	return dsn
+}
+
+// Database returns the connection string of a new, empty database that is dropped
+// after the test.
+func Database(t testing.TB) string {
+	t.Helper()
+	dsn := reach(t)
+	name := fmt.Sprintf("database_%d_%d", os.Getpid(), schemas.Add(1))
+	run(t, dsn, "CREATE DATABASE "+name)
+	t.Cleanup(func() { run(t, dsn, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return With(With(dsn, "dbname", name), "application_name", name)
+}
+
+// Program runs a program of the server's package, such as pg_dump, and returns what
+// it prints.
+func Program(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	exe, err := exec.LookPath(name)
+	if err != nil {
+		var bin string
+		if bin, err = find(); err == nil {
+			exe, err = exec.LookPath(filepath.Join(bin, name))
+		}
+	}
+	if err != nil {
+		if os.Getenv(EnvRequire) == "1" {
+			t.Fatalf("no %s: %v", name, err)
+		}
+		t.Skipf("no %s: %v", name, err)
+	}
+	out, err := exec.CommandContext(t.Context(), exe, args...).Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("%s: %v: %s", name, err, failed.Stderr)
+		}
+		t.Fatalf("%s: %v", name, err)
+	}
+	return string(out)
 }
 
 // Version is what the server says of itself.
@@ -168,7 +214,7 @@ func otherUser(dir string) (*syscall.SysProcAttr, error) {
 		}
 		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 	}
-	return nil, errors.New("root must run it as another user, and there is neither postgres nor nobody")
+	return nil, errors.New("root must run it as another user, but neither the user postgres nor the user nobody exists")
 }
 
 // keeper runs the server until its standard input ends, which it does with the
@@ -197,8 +243,10 @@ func serve(bin, dir, data string, as *syscall.SysProcAttr) error {
 // lives.
 var lifelines []io.Closer
 
-func await(dsn, log string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+func await(dsn, log string) error { return awaitFor(dsn, log, time.Minute) }
+
+func awaitFor(dsn, log string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, dsn)

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Proxy stands between a test and the server, and can take the server away.
+// Proxy forwards connections between a test and the server, and can cut them.
 // Its methods are safe for concurrent use.
 type Proxy struct {
 	// DSN is the connection string of the way through the proxy.
@@ -72,7 +72,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Silence lets connections stand, and no byte through.
+// Silence keeps connections open and forwards no byte.
 func (p *Proxy) Silence() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package process names processes, so that what one has claimed in a store can
-// be taken over at once when it has died on the same machine. Elsewhere, and on
-// systems other than Linux, nothing is known and a claim lasts its time.
+// Package process names processes, so that the lock of a process that died on the same
+// machine can be taken at once. For processes of other machines, and on systems other
+// than Linux, it knows nothing, and the lock lasts until it expires.
 package process
 
 import (
@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// ID names this process: boot, PID namespace and PID. It is empty where that
-// cannot be told.
+// ID names this process: boot, PID namespace and PID. It is empty where the system does
+// not show them.
 var ID = sync.OnceValue(func() string {
 	place := place()
 	if place == "" {

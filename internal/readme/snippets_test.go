@@ -4,42 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/appaccess/postgres"
 	"github.com/entragate/entragate/appaccess/sqlite"
 	"github.com/entragate/entragate/middleware"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/tokenclient"
 )
 
-// A route that one product protects.
-func Example_serviceOwner() {
-	serve := func() error {
-		gate, err := middleware.New(middleware.Config{
-			Tenants: []string{"<tenant ID>"},
-			Products: []middleware.Product{{
-				ID:        "starter",
-				Audiences: []string{"<the product's application ID>"},
-				Role:      "Product.Starter.All",
-			}},
-		})
-		if err != nil {
-			return err
-		}
-		defer gate.Close()
-		mux := http.NewServeMux()
-		mux.HandleFunc("GET /echo/resource", func(w http.ResponseWriter, r *http.Request) {
-			if caller, ok := middleware.PrincipalFrom(r.Context()); ok { // nobody in report-only mode
-				fmt.Fprintf(w, "hello %s\n", caller.ClientID)
-			}
-		})
-		return http.ListenAndServe("localhost:8080", gate.Product("starter")(mux))
-	}
-	_ = serve
-}
-
-// A tenant that follows what is wanted.
+// A tenant that is reconciled with the desired state.
 func Example_platformEngineer() {
 	var ctx context.Context
 	setUp := func(directory provision.Directory) error {
@@ -48,15 +24,15 @@ func Example_platformEngineer() {
 			return err
 		}
 		defer store.Close()
-		engine, err := provision.New(provision.Config{
+		reconciler, err := provision.New(provision.Config{
 			Directory: directory, // msgraph.New, or a local tenant's: entratest
-			Journal:   provision.NewStoreJournal(store),
+			Store:     store,
 		})
 		if err != nil {
 			return err
 		}
 		service, err := appaccess.NewService(ctx, appaccess.ServiceConfig{
-			Store: store, Provisioner: engine, TenantID: "<tenant ID>",
+			Store: store, Provisioner: reconciler, TenantID: "<tenant ID>",
 		})
 		if err != nil {
 			return err
@@ -71,43 +47,15 @@ func Example_platformEngineer() {
 			return err
 		}
 		app, err := service.RegisterApplication(ctx, me, appaccess.ApplicationRequest{
-			Name: "Order sync", OwnerID: "dana", Products: []string{"starter"},
+			Name: "Order sync", OwnerID: "dana", Grants: appaccess.GrantsOfAll("starter"),
 		})
 		if err != nil {
-			return err // the same call again goes on where it stopped
+			return err // the same call again continues where it stopped
 		}
 		fmt.Println("Client ID", app.Entra.AppID)
 		return nil
 	}
 	_ = setUp
-}
-
-// A program that calls the API.
-func Example_caller() {
-	call := func() error {
-		client, err := tokenclient.New(tokenclient.Config{
-			TenantID:   "<tenant ID>",
-			ClientID:   "<client ID>",
-			Credential: tokenclient.SecretFile("/run/secrets/client-secret"),
-		})
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		api, err := client.Source("api://<the product's application ID>/.default").Client("api.contoso.com")
-		if err != nil {
-			return err
-		}
-		api.Timeout = 30 * time.Second
-		resp, err := api.Get("https://api.contoso.com/echo/resource") // with a fresh token, each time
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		fmt.Println(resp.Status)
-		return nil
-	}
-	_ = call
 }
 
 // Rotation with an overlap.
@@ -123,4 +71,55 @@ func Example_rotation() {
 		return nil
 	}
 	_ = rotate
+}
+
+// A gate in managed mode.
+func Example_managed() {
+	var ctx context.Context
+	var mux *http.ServeMux
+	serve := func() error {
+		store, err := postgres.Open(ctx, os.Getenv("ACCESS_DATABASE"))
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		catalog, err := appaccess.NewCatalog(ctx, appaccess.CatalogConfig{Store: store})
+		if err != nil {
+			return err
+		}
+		defer catalog.Close()
+		gate, err := middleware.New(middleware.Config{Tenants: []string{"<tenant ID>"}, Catalog: catalog})
+		if err != nil {
+			return err
+		}
+		defer gate.Close()
+		return http.ListenAndServe("localhost:8080", gate.Wrap(mux))
+	}
+	_ = serve
+}
+
+// A caller that is configured by its environment.
+func Example_callerFromEnvironment() {
+	call := func() error {
+		config, err := tokenclient.FromEnvironment(os.Getenv) // AZURE_TENANT_ID, AZURE_CLIENT_ID, ...
+		if err != nil {
+			return err
+		}
+		client, err := tokenclient.New(config)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		api, err := client.Source("api://<the product's application ID>/.default").Client("api.contoso.com")
+		if err != nil {
+			return err
+		}
+		resp, err := api.Get("https://api.contoso.com/echo/resource")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		return nil
+	}
+	_ = call
 }

@@ -37,3 +37,23 @@ func TestForEvent(t *testing.T) {
 		assert.Equal(t, time.Second+time.Minute, time.Since(start))
 	})
 }
+
+func TestBell(t *testing.T) {
+	t.Parallel()
+	var bell wait.Bell
+	bell.Ring() // nobody waits
+	first, second := bell.Next(), bell.Next()
+	select {
+	case <-first:
+		t.Fatal("it rang before")
+	default:
+	}
+	bell.Ring()
+	<-first
+	<-second
+	select {
+	case <-bell.Next():
+		t.Fatal("it rings once")
+	default:
+	}
+}

@@ -2,6 +2,7 @@ package directorytest
 
 import (
 	"slices"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -11,7 +12,7 @@ import (
 )
 
 var applications = map[string]func(bench){
-	"an upsert creates once and then changes": func(b bench) {
+	"an application is created once and then changed": func(b bench) {
 		p := b.tenant(entratest.Config{})
 		app := p.create("shop", provision.ApplicationPatch{
 			DisplayName: new("Shop"), Description: new("sells"), SignInAudience: new("AzureADMyOrg"), Tags: list("a", "b"),
@@ -24,16 +25,31 @@ var applications = map[string]func(bench){
 		}
 		assert.NotEmpty(b, app.ObjectID)
 		assert.NotEmpty(b, app.AppID)
+		assert.WithinDuration(b, time.Now(), app.Created, time.Hour)
 		assert.Equal(b, want, plain(app))
 		assert.Equal(b, want, plain(p.read(provision.AppRef{UniqueName: "shop"})))
 
-		again, created, err := p.d.UpsertApplication(b.Context(), "shop", provision.ApplicationPatch{DisplayName: new("Shop 2")})
-		require.NoError(b, err)
-		assert.False(b, created)
-		assert.Equal(b, provision.Application{}, again)
+		_, err := p.d.CreateApplication(b.Context(), provision.ApplicationPatch{UniqueName: new("shop"), DisplayName: new("Shop 2")})
+		refused(b, err, 400, badRequest)
+		assert.Equal(b, want, plain(p.read(provision.AppRef{UniqueName: "shop"})), "a refused creation changes nothing")
+		require.NoError(b, p.d.PatchApplication(b.Context(), app.ObjectID, provision.ApplicationPatch{DisplayName: new("Shop 2")}))
 		want.DisplayName = "Shop 2"
 		assert.Equal(b, want, plain(p.read(provision.AppRef{ObjectID: app.ObjectID})))
 		assert.Equal(b, want, plain(p.read(provision.AppRef{AppID: app.AppID})))
+	},
+
+	"applications are listed by a tag": func(b bench) {
+		p := b.tenant(entratest.Config{})
+		for i := range 3 {
+			p.create(numbered("tagged", i), provision.ApplicationPatch{Tags: &[]string{"ours:'x'", numbered("t", i)}})
+		}
+		p.create("other", provision.ApplicationPatch{Tags: &[]string{"ours"}})
+		found, err := p.d.TaggedApplications(b.Context(), "ours:'x'")
+		require.NoError(b, err)
+		assert.Len(b, found, 3)
+		found, err = p.d.TaggedApplications(b.Context(), "nobody's")
+		require.NoError(b, err)
+		assert.Empty(b, found)
 	},
 
 	"a unique name may hold what an address must escape": func(b bench) {
@@ -112,14 +128,13 @@ var applications = map[string]func(bench){
 		assert.Equal(b, want, plain(p.read(provision.AppRef{ObjectID: before.ObjectID})))
 	},
 
-	"optional claims are added to those that stand": func(b bench) {
+	"optional claims of access tokens are set by their names": func(b bench) {
 		p := b.tenant(entratest.Config{})
 		app := p.create("shop", provision.ApplicationPatch{AccessTokenClaims: list("groups")})
-		require.NoError(b, p.d.PatchApplication(b.Context(), app.ObjectID, provision.ApplicationPatch{AccessTokenClaims: list("idtyp")}))
-		assert.Equal(b, []string{"groups", "idtyp"}, p.read(provision.AppRef{UniqueName: "shop"}).AccessTokenClaims)
-		_, _, err := p.d.UpsertApplication(b.Context(), "shop", provision.ApplicationPatch{AccessTokenClaims: list("idtyp", "email")})
-		require.NoError(b, err)
-		assert.Equal(b, []string{"groups", "idtyp", "email"}, p.read(provision.AppRef{UniqueName: "shop"}).AccessTokenClaims)
+		for _, names := range [][]string{{"groups", "idtyp"}, {"idtyp", "email"}, {}} {
+			require.NoError(b, p.d.PatchApplication(b.Context(), app.ObjectID, provision.ApplicationPatch{AccessTokenClaims: &names}))
+			assert.ElementsMatch(b, names, p.read(provision.AppRef{UniqueName: "shop"}).AccessTokenClaims)
+		}
 	},
 
 	"an application without a unique name is given one, once": func(b bench) {
@@ -141,8 +156,8 @@ var applications = map[string]func(bench){
 		refused(b, p.d.RemovePassword(ctx, nobody, nobody), 404, notFound)
 		_, err := p.d.AddPassword(ctx, nobody, provision.PasswordRequest{DisplayName: "x"})
 		refused(b, err, 404, notFound)
-		_, err = p.d.FederatedCredentials(ctx, nobody)
-		refused(b, err, 404, notFound)
+		_, errs := p.d.FederatedCredentials(ctx, []string{nobody})
+		refused(b, errs[0], 404, notFound)
 		_, err = p.d.DeletedApplication(ctx, provision.AppRef{ObjectID: nobody})
 		refused(b, err, 404, notFound)
 		refused(b, p.d.Restore(ctx, nobody), 404, notFound)
@@ -191,10 +206,10 @@ var applications = map[string]func(bench){
 		refused(b, p.d.DeleteApplication(ctx, app.ObjectID), 404, notFound)
 		_, errs := p.d.Applications(ctx, []provision.AppRef{{UniqueName: "shop"}})
 		refused(b, errs[0], 404, notFound)
-		_, errs = p.d.ServicePrincipals(ctx, []string{app.AppID})
+		_, errs = p.d.ServicePrincipals(ctx, []provision.PrincipalRef{{AppID: app.AppID}})
 		refused(b, errs[0], 404, notFound)
 
-		_, _, err := p.d.UpsertApplication(ctx, "shop", provision.ApplicationPatch{DisplayName: new("x")})
+		_, err := p.d.CreateApplication(ctx, provision.ApplicationPatch{UniqueName: new("shop"), DisplayName: new("x")})
 		api := refused(b, err, 400, badRequest)
 		assert.Contains(b, api.Message, "Another object with the same value for property uniqueName already exists.")
 
@@ -210,17 +225,19 @@ var applications = map[string]func(bench){
 
 		require.NoError(b, p.d.Restore(ctx, app.ObjectID))
 		assert.Equal(b, plain(app), plain(p.read(provision.AppRef{UniqueName: "shop"})))
-		_, errs = p.d.ServicePrincipals(ctx, []string{app.AppID})
+		_, errs = p.d.ServicePrincipals(ctx, []provision.PrincipalRef{{AppID: app.AppID}})
 		refused(b, errs[0], 404, notFound)
 		require.NoError(b, p.d.Restore(ctx, sp.ObjectID))
-		sps, errs := p.d.ServicePrincipals(ctx, []string{app.AppID})
+		sps, errs := p.d.ServicePrincipals(ctx, []provision.PrincipalRef{{AppID: app.AppID}})
 		require.NoError(b, errs[0])
 		assert.Equal(b, sp.ObjectID, sps[0].ObjectID)
 	},
 }
 
-// plain makes empty collections nil, so that applications compare.
+// plain makes empty collections nil and leaves out the time of creation, so that
+// applications compare.
 func plain(a provision.Application) provision.Application {
+	a.Created = time.Time{}
 	a.IdentifierURIs, a.Tags, a.AppRoles = orNil(a.IdentifierURIs), orNil(a.Tags), orNil(a.AppRoles)
 	a.RequiredAccess, a.Passwords, a.Keys = orNil(a.RequiredAccess), orNil(a.Passwords), orNil(a.Keys)
 	a.AccessTokenClaims = orNil(a.AccessTokenClaims)

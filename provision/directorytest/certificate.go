@@ -4,9 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -14,23 +11,19 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 )
 
-// certificate makes one of a day.
+// certificate makes a certificate that is valid for a day.
 func certificate(b bench, name string) provision.KeyCredential {
 	b.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(b, err)
 	now := time.Now().Truncate(time.Second)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(b, err)
+	cert := testkit.Certificate(key, name, now.Add(-time.Hour), now.Add(24*time.Hour))
 	return provision.KeyCredential{
-		DisplayName: name, Type: "AsymmetricX509Cert", Usage: "Verify", Key: der, Start: template.NotBefore, End: template.NotAfter,
+		DisplayName: name, Type: "AsymmetricX509Cert", Usage: "Verify", Key: cert.Raw, Start: cert.NotBefore, End: cert.NotAfter,
 	}
 }
 

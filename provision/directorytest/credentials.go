@@ -18,25 +18,23 @@ var credentials = map[string]func(bench){
 		p := b.tenant(entratest.Config{})
 		ctx := b.Context()
 		app, _ := p.service("client", provision.ApplicationPatch{})
-		start := time.Now().Add(-time.Minute)
-		end := start.AddDate(1, 0, 0)
-		added, err := p.d.AddPassword(ctx, app.ObjectID, provision.PasswordRequest{DisplayName: "op-1", Start: start, End: end})
+		end := time.Now().AddDate(1, 0, 0)
+		added, err := p.d.AddPassword(ctx, app.ObjectID, provision.PasswordRequest{DisplayName: "op-1", End: end})
 		require.NoError(b, err)
 		assert.NotEmpty(b, added.KeyID)
 		assert.Equal(b, "op-1", added.DisplayName)
 		assert.Equal(b, added.SecretText.Reveal()[:3], added.Hint)
-		sameTime(b, start, added.Start)
 		sameTime(b, end, added.End)
 		assert.NotContains(b, fmt.Sprintf("%v %+v %#v", added, added, added), added.SecretText.Reveal())
 		assert.Equal(b, 200, p.token(app.AppID, added.SecretText))
 
-		stands := p.read(provision.AppRef{ObjectID: app.ObjectID}).Passwords
-		require.Len(b, stands, 1)
-		assert.True(b, stands[0].SecretText.IsZero(), "a read shows no secret")
-		assert.Equal(b, added.KeyID, stands[0].KeyID)
-		assert.Equal(b, added.Hint, stands[0].Hint)
-		assert.Equal(b, "op-1", stands[0].DisplayName)
-		sameTime(b, end, stands[0].End)
+		found := p.read(provision.AppRef{ObjectID: app.ObjectID}).Passwords
+		require.Len(b, found, 1)
+		assert.True(b, found[0].SecretText.IsZero(), "a read shows no secret")
+		assert.Equal(b, added.KeyID, found[0].KeyID)
+		assert.Equal(b, added.Hint, found[0].Hint)
+		assert.Equal(b, "op-1", found[0].DisplayName)
+		sameTime(b, end, found[0].End)
 
 		require.NoError(b, p.d.RemovePassword(ctx, app.ObjectID, added.KeyID))
 		api := refusedDetail(b, p.d.RemovePassword(ctx, app.ObjectID, added.KeyID), 400)
@@ -63,9 +61,9 @@ var credentials = map[string]func(bench){
 		p := b.tenant(entratest.Config{Policy: entratest.Policy{MaxSecretLifetime: 24 * time.Hour}})
 		app := p.create("client", provision.ApplicationPatch{})
 		now := time.Now()
-		_, err := p.d.AddPassword(b.Context(), app.ObjectID, provision.PasswordRequest{DisplayName: "d", Start: now, End: now.AddDate(1, 0, 0)})
+		_, err := p.d.AddPassword(b.Context(), app.ObjectID, provision.PasswordRequest{DisplayName: "d", End: now.AddDate(1, 0, 0)})
 		assert.True(b, mentions(refusedWith(b, err), "CredentialInvalidLifetimeAsPerAppPolicy"))
-		_, err = p.d.AddPassword(b.Context(), app.ObjectID, provision.PasswordRequest{DisplayName: "d", Start: now, End: now.Add(time.Hour)})
+		_, err = p.d.AddPassword(b.Context(), app.ObjectID, provision.PasswordRequest{DisplayName: "d", End: now.Add(time.Hour)})
 		assert.NoError(b, err)
 	},
 
@@ -84,14 +82,15 @@ var credentials = map[string]func(bench){
 		_, err = p.d.AddFederatedCredential(ctx, app.ObjectID, provision.FederatedCredential{Name: "other", Issuer: want.Issuer, Subject: want.Subject, Audiences: want.Audiences})
 		refusedWith(b, err)
 
-		all, err := p.d.FederatedCredentials(ctx, app.ObjectID)
-		require.NoError(b, err)
-		assert.Equal(b, []provision.FederatedCredential{want}, all)
+		all, errs := p.d.FederatedCredentials(ctx, []string{app.ObjectID, nobody})
+		require.NoError(b, errs[0])
+		refused(b, errs[1], 404, notFound)
+		assert.Equal(b, []provision.FederatedCredential{want}, all[0])
 		require.NoError(b, p.d.RemoveFederatedCredential(ctx, app.ObjectID, want.ID))
 		refused(b, p.d.RemoveFederatedCredential(ctx, app.ObjectID, want.ID), 404, notFound)
-		all, err = p.d.FederatedCredentials(ctx, app.ObjectID)
-		require.NoError(b, err)
-		assert.Empty(b, all)
+		all, errs = p.d.FederatedCredentials(ctx, []string{app.ObjectID})
+		require.NoError(b, errs[0])
+		assert.Empty(b, all[0])
 	},
 
 	"a certificate that is sent back by its ID is kept": func(b bench) {
@@ -100,17 +99,17 @@ var credentials = map[string]func(bench){
 		app := p.create("client", provision.ApplicationPatch{})
 		first, second := certificate(b, "first"), certificate(b, "second")
 		require.NoError(b, p.d.PatchApplication(ctx, app.ObjectID, provision.ApplicationPatch{Keys: &[]provision.KeyCredential{first}}))
-		stands := p.read(provision.AppRef{ObjectID: app.ObjectID}).Keys
-		require.Len(b, stands, 1)
-		assert.Equal(b, "AsymmetricX509Cert", stands[0].Type)
-		assert.Equal(b, "Verify", stands[0].Usage)
-		assert.NotEmpty(b, stands[0].KeyID)
-		sameTime(b, first.End, stands[0].End)
+		found := p.read(provision.AppRef{ObjectID: app.ObjectID}).Keys
+		require.Len(b, found, 1)
+		assert.Equal(b, "AsymmetricX509Cert", found[0].Type)
+		assert.Equal(b, "Verify", found[0].Usage)
+		assert.NotEmpty(b, found[0].KeyID)
+		sameTime(b, first.End, found[0].End)
 
-		require.NoError(b, p.d.PatchApplication(ctx, app.ObjectID, provision.ApplicationPatch{Keys: &[]provision.KeyCredential{stands[0], second}}))
+		require.NoError(b, p.d.PatchApplication(ctx, app.ObjectID, provision.ApplicationPatch{Keys: &[]provision.KeyCredential{found[0], second}}))
 		both := p.read(provision.AppRef{ObjectID: app.ObjectID}).Keys
 		require.Len(b, both, 2)
-		assert.Equal(b, stands[0], both[0])
+		assert.Equal(b, found[0], both[0])
 
 		require.NoError(b, p.d.PatchApplication(ctx, app.ObjectID, provision.ApplicationPatch{Keys: new([]provision.KeyCredential)}))
 		assert.Empty(b, p.read(provision.AppRef{ObjectID: app.ObjectID}).Keys)

@@ -17,7 +17,7 @@ var principals = map[string]func(bench){
 		require.NoError(b, err)
 		require.True(b, created)
 		want := provision.ServicePrincipal{
-			ObjectID: sp.ObjectID, AppID: app.AppID, DisplayName: "shop", AccountEnabled: true, AssignmentRequired: true,
+			ObjectID: sp.ObjectID, AppID: app.AppID, DisplayName: "shop", Type: "Application", AccountEnabled: true, AssignmentRequired: true,
 			Tags: []string{"t"}, AppRoles: []provision.AppRole{role("Buy")},
 		}
 		assert.NotEmpty(b, sp.ObjectID)
@@ -28,7 +28,7 @@ var principals = map[string]func(bench){
 		assert.False(b, created)
 		assert.Equal(b, provision.ServicePrincipal{}, again)
 		want.AccountEnabled = false
-		sps, errs := p.d.ServicePrincipals(ctx, []string{app.AppID})
+		sps, errs := p.d.ServicePrincipals(ctx, []provision.PrincipalRef{{AppID: app.AppID}})
 		require.NoError(b, errs[0])
 		assert.Equal(b, want, sps[0])
 	},
@@ -42,21 +42,25 @@ var principals = map[string]func(bench){
 
 	"service principals are read in the order asked": func(b bench) {
 		p := b.tenant(entratest.Config{})
-		var ids []string
+		var refs []provision.PrincipalRef
 		for i := range 25 {
-			app, _ := p.service(numbered("app", i), provision.ApplicationPatch{})
-			ids = append(ids, app.AppID)
+			app, sp := p.service(numbered("app", i), provision.ApplicationPatch{})
+			ref := provision.PrincipalRef{AppID: app.AppID}
+			if i%2 == 0 {
+				ref = provision.PrincipalRef{ObjectID: sp.ObjectID}
+			}
+			refs = append(refs, ref)
 		}
-		ids[3] = nobody
+		refs[3] = provision.PrincipalRef{AppID: nobody}
 		p.ResetCounts()
-		sps, errs := p.d.ServicePrincipals(b.Context(), ids)
-		for i := range ids {
+		sps, errs := p.d.ServicePrincipals(b.Context(), refs)
+		for i, ref := range refs {
 			if i == 3 {
 				refused(b, errs[i], 404, notFound)
 				continue
 			}
 			require.NoError(b, errs[i])
-			assert.Equal(b, ids[i], sps[i].AppID)
+			assert.Contains(b, []string{sps[i].AppID, sps[i].ObjectID}, ref.AppID+ref.ObjectID)
 		}
 		assert.Equal(b, 2, p.Counts().Requests)
 	},
@@ -66,7 +70,7 @@ var principals = map[string]func(bench){
 		app, sp := p.service("shop", provision.ApplicationPatch{})
 		require.NoError(b, p.d.DeleteServicePrincipal(b.Context(), sp.ObjectID))
 		refused(b, p.d.DeleteServicePrincipal(b.Context(), sp.ObjectID), 404, notFound)
-		_, errs := p.d.ServicePrincipals(b.Context(), []string{app.AppID})
+		_, errs := p.d.ServicePrincipals(b.Context(), []provision.PrincipalRef{{AppID: app.AppID}})
 		refused(b, errs[0], 404, notFound)
 		p.read(provision.AppRef{AppID: app.AppID})
 	},

@@ -38,7 +38,7 @@ var trouble = map[string]func(bench){
 
 	"a caller without rights is denied": func(b bench) {
 		p := b.tenantFor(entratest.Config{})
-		_, _, err := p.d.UpsertApplication(b.Context(), "shop", provision.ApplicationPatch{DisplayName: new("x")})
+		_, err := p.d.CreateApplication(b.Context(), provision.ApplicationPatch{UniqueName: new("shop"), DisplayName: new("x")})
 		refused(b, err, 403, "Authorization_RequestDenied")
 		reg, err := p.AddApplication(entratest.App{Name: "other"})
 		require.NoError(b, err)
@@ -105,15 +105,14 @@ var trouble = map[string]func(bench){
 		}
 	},
 
-	"what was done before the answer was lost stands": func(b bench) {
+	"what was done before the answer was lost stays": func(b bench) {
 		p := b.tenant(entratest.Config{})
 		ctx := b.Context()
 		for i, kind := range []entratest.FaultKind{entratest.UnavailableAfter, entratest.TimeoutAfter, entratest.CutAfter} {
 			name := numbered("after", i)
 			p.failNext(kind)
-			_, created, err := p.d.UpsertApplication(ctx, name, provision.ApplicationPatch{DisplayName: new("x")})
+			_, err := p.d.CreateApplication(ctx, provision.ApplicationPatch{UniqueName: &name, DisplayName: new("x")})
 			require.Error(b, err)
-			assert.False(b, created)
 			app := p.read(provision.AppRef{UniqueName: name})
 			assert.Equal(b, "x", app.DisplayName)
 
@@ -125,7 +124,7 @@ var trouble = map[string]func(bench){
 		for i, kind := range []entratest.FaultKind{entratest.UnavailableBefore, entratest.TimeoutBefore, entratest.CutBefore, entratest.Throttle} {
 			name := numbered("before", i)
 			p.failNext(kind)
-			_, _, err := p.d.UpsertApplication(ctx, name, provision.ApplicationPatch{DisplayName: new("x")})
+			_, err := p.d.CreateApplication(ctx, provision.ApplicationPatch{UniqueName: &name, DisplayName: new("x")})
 			require.Error(b, err)
 			_, errs := p.d.Applications(ctx, []provision.AppRef{{UniqueName: name}})
 			refused(b, errs[0], 404, notFound)
@@ -134,10 +133,10 @@ var trouble = map[string]func(bench){
 
 	"a write that is sent again arrives whole": func(b bench) {
 		p := b.tenant(entratest.Config{})
-		patch := provision.ApplicationPatch{DisplayName: new("x"), Tags: list("one", "two"), AppRoles: roles(role("Buy"))}
+		patch := provision.ApplicationPatch{UniqueName: new("shop"), DisplayName: new("x"), Tags: list("one", "two"), AppRoles: roles(role("Buy"))}
 		for _, kind := range []entratest.FaultKind{entratest.Throttle, entratest.UnavailableBefore, entratest.TimeoutBefore, entratest.CutBefore} {
 			p.failNext(kind)
-			_, _, err := p.d.UpsertApplication(b.Context(), "shop", patch)
+			_, err := p.d.CreateApplication(b.Context(), patch)
 			require.Error(b, err)
 		}
 		app := p.create("shop", patch)
@@ -198,9 +197,8 @@ var trouble = map[string]func(bench){
 		for i := range 16 {
 			wait.Go(func() {
 				name := numbered("app", i)
-				mine, created, err := p.d.UpsertApplication(b.Context(), name, provision.ApplicationPatch{DisplayName: &name})
+				mine, err := p.d.CreateApplication(b.Context(), provision.ApplicationPatch{UniqueName: &name, DisplayName: &name})
 				assert.NoError(b, err)
-				assert.True(b, created)
 				assert.NoError(b, p.d.PatchApplication(b.Context(), mine.ObjectID, provision.ApplicationPatch{Tags: list(name)}))
 				apps, errs := p.d.Applications(b.Context(), []provision.AppRef{{ObjectID: mine.ObjectID}, {UniqueName: "shared"}, {AppID: mine.AppID}})
 				for _, err := range errs {
@@ -221,8 +219,8 @@ var reads = map[string]bool{
 	"FederatedCredentials": true, "DeletedApplication": true,
 }
 
-// calls are one call of every method, on objects that stand. They give the
-// error, or those of each item.
+// calls returns one call of every method, on existing objects. Each returns its error,
+// or the errors of its items.
 func (p place) calls() map[string]func(context.Context) []error {
 	p.Helper()
 	app, sp := p.service("standing", provision.ApplicationPatch{AppRoles: roles(role("Buy"))})
@@ -237,7 +235,7 @@ func (p place) calls() map[string]func(context.Context) []error {
 			return errs
 		},
 		"ServicePrincipals": func(ctx context.Context) []error {
-			_, errs := d.ServicePrincipals(ctx, []string{app.AppID})
+			_, errs := d.ServicePrincipals(ctx, []provision.PrincipalRef{{AppID: app.AppID}})
 			return errs
 		},
 		"Assignments": func(ctx context.Context) []error {
@@ -248,8 +246,8 @@ func (p place) calls() map[string]func(context.Context) []error {
 			_, errs := d.AssignedTo(ctx, []string{sp.ObjectID})
 			return errs
 		},
-		"UpsertApplication": func(ctx context.Context) []error {
-			_, _, err := d.UpsertApplication(ctx, "standing", provision.ApplicationPatch{Description: new("d")})
+		"CreateApplication": func(ctx context.Context) []error {
+			_, err := d.CreateApplication(ctx, provision.ApplicationPatch{DisplayName: new("another")})
 			return one(err)
 		},
 		"PatchApplication": func(ctx context.Context) []error {
@@ -270,8 +268,8 @@ func (p place) calls() map[string]func(context.Context) []error {
 		},
 		"RemovePassword": func(ctx context.Context) []error { return one(d.RemovePassword(ctx, app.ObjectID, nobody)) },
 		"FederatedCredentials": func(ctx context.Context) []error {
-			_, err := d.FederatedCredentials(ctx, app.ObjectID)
-			return one(err)
+			_, errs := d.FederatedCredentials(ctx, []string{app.ObjectID})
+			return errs
 		},
 		"AddFederatedCredential": func(ctx context.Context) []error {
 			_, err := d.AddFederatedCredential(ctx, app.ObjectID, provision.FederatedCredential{Name: "n", Issuer: "https://i.example", Subject: "s", Audiences: []string{"a"}})

@@ -13,6 +13,7 @@
 // One base URL serves everything (tenant is the tenant ID):
 //
 //	{base}/{tenant}/oauth2/v2.0/token, /authorize, /logout
+//	{base}/{tenant}/oauth2/token          version 1: resource in place of scope
 //	{base}/{tenant}/v2.0/.well-known/openid-configuration
 //	{base}/{tenant}/discovery/v2.0/keys
 //	{base}/common/discovery/instance
@@ -20,7 +21,9 @@
 //
 // Issuers are {base}/{tenant}/v2.0 and, for version 1 tokens,
 // {base}/sts/{tenant}/. The Graph resource is asked for as {base}/.default,
-// https://graph.microsoft.com/.default or by its application ID.
+// https://graph.microsoft.com/.default or by its application ID. Config.BaseURL,
+// STSURL and GraphURL give login, STS and Graph hosts of their own. A request
+// with another Host header is refused.
 //
 // [Tenant.ManagedIdentityEndpoint] is a handler of its own, for IDENTITY_ENDPOINT.
 //
@@ -28,8 +31,8 @@
 //
 // [Tenant.AddCaller] and [Tenant.AddManagedIdentity] seed identities with the
 // directory roles and Graph app roles of [Rights]. Each Graph request is checked
-// against them: app roles as the access token carries them, directory roles as
-// they are held now. [Tenant.AddUser] seeds people, who sign in without a
+// against the rights that the access token carries, with the right that Microsoft
+// documents for the call. [Tenant.AddUser] seeds people, who sign in without a
 // password; [App.RedirectURIs] says where to.
 //
 // # Misuse
@@ -52,22 +55,22 @@
 // in the same order get the same answers, except for signing keys, which tenants
 // of one process share if their tenant IDs are equal.
 //
+// # Shapes
+//
+// Objects have every property of Microsoft's published metadata, with Graph's
+// defaults where nothing was set. A property or operation that Graph has and that is
+// not imitated answers 501, never a success; one that Graph does not have is 400.
+//
 // # What it cannot vouch for
 //
-//   - It imitates what is documented or was reported by users. That Microsoft
-//     answers alike today, in every cloud, is not shown by a test that passes here.
-//   - Error texts follow Entra's; only codes and the texts that clients have
-//     to tell apart are meant to be exact.
-//   - Lag is bounded by Config.Lag; the real one is not. A write always lands on
-//     the newest state: conflicts between replicas do not occur.
-//   - Throttling is scripted or random, not a count of requests over time.
-//   - Only service principals can be owners; a service principal has no
-//     credentials of its own; users get roles by [Tenant.AssignUser] only.
-//   - Keys of federated issuers are not fetched: [Tenant.TrustIssuer] tells them.
-//   - There is no sign-in session: each authorization request asks again.
-//   - Conditional access, multi-factor sign-in, consent, licences, guests, groups,
-//     custom roles, administrative units, continuous access evaluation,
-//     certificate revocation and proof of possession are not imitated.
-//   - Refresh tokens, device code, on-behalf-of and password grants are refused.
-//   - What is not imitated answers 501, never a success.
+//   - That Microsoft answers alike today, in every cloud. Requests and responses
+//     agree with Microsoft's metadata, errors with documents and users' reports;
+//     where these disagree, [Policy] chooses. Of error texts only codes and the
+//     parts that clients compare are exact.
+//   - A write lands on the newest state, so replicas never conflict. Throttling is
+//     scripted or random. Keys of federated issuers are set by
+//     [Tenant.TrustIssuer].
+//   - Conditional access, consent, guests, groups, custom roles, owners that are
+//     users, credentials of service principals, and token grants other than
+//     client_credentials and authorization_code are missing.
 package entratest

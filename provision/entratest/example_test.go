@@ -68,21 +68,23 @@ func ExampleTenant_Directory() {
 	tenant.FailAt(3, entratest.Fault{Kind: entratest.CutAfter})
 
 	var d provision.Directory = tenant.Directory(admin)
-	name := "Starter"
-	for range 3 {
-		_, created, err := d.UpsertApplication(context.Background(), "starter", provision.ApplicationPatch{DisplayName: &name})
-		fmt.Println(created, err)
+	key, name := "starter", "Starter"
+	app, err := d.CreateApplication(context.Background(), provision.ApplicationPatch{UniqueName: &key, DisplayName: &name})
+	fmt.Println(app.UniqueName, err)
+	for range 2 {
+		now = now.Add(30 * time.Second)
+		fmt.Println(d.PatchApplication(context.Background(), app.ObjectID, provision.ApplicationPatch{Description: &name}))
 	}
 	now = now.Add(30 * time.Second)
 	fmt.Print(tenant.State())
 	// Output:
-	// true <nil>
-	// false <nil>
-	// false entratest: PATCH /applications(uniqueName='starter'): entratest: connection cut: unexpected EOF
+	// starter <nil>
+	// <nil>
+	// graph: PATCH: entratest: connection cut: unexpected EOF
 	// application provisioner "provisioner" ""
 	//   token version: 0, secrets: 1
 	//   service principals: 1, enabled: true, assignment required: false
-	// application starter "Starter" ""
+	// application starter "Starter" "Starter"
 	//   token version: 0, secrets: 0
 	//   service principals: 0, enabled: false, assignment required: false
 }

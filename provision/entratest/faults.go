@@ -69,7 +69,7 @@ func (k FaultKind) after() bool {
 
 func (k FaultKind) cuts() bool { return k == CutBefore || k == CutAfter }
 
-// Fault is what happens to one request. The zero value is none.
+// Fault describes how one request fails. The zero value means that it does not fail.
 type Fault struct {
 	Kind FaultKind
 	// RetryAfter is sent with Throttle, in whole seconds; 0: 10 s.

@@ -36,7 +36,8 @@ func FuzzFilter(f *testing.F) {
 		if len(said) > 500 {
 			return
 		}
-		parsed, failed = parseFilter("(displayName eq '" + doubled(said) + "') and displayName eq '" + doubled(said) + "'")
+		literal := "'" + strings.ReplaceAll(said, "'", "''") + "'"
+		parsed, failed = parseFilter("(displayName eq " + literal + ") and displayName eq " + literal)
 		require.Nil(t, failed)
 		require.True(t, parsed.match(entity{"displayName": raw}))
 	})
@@ -54,9 +55,9 @@ func FuzzPath(f *testing.F) {
 				require.True(t, seg.name != "" || seg.key != "")
 			}
 		}
-		path, failed := parsePath([]string{"applications(uniqueName=" + quote(s) + ")"}, nil)
+		path, failed := parsePath([]string{"applications(uniqueName='" + url.PathEscape(strings.ReplaceAll(s, "'", "''")) + "')"}, nil)
 		require.Nil(t, failed)
-		require.Equal(t, []segment{{"applications", "uniqueName", s}}, path)
+		require.Equal(t, []segment{{name: "applications"}, {key: "uniqueName", val: s}}, path)
 	})
 }
 

@@ -1,7 +1,8 @@
 package entratest
 
 import (
-	"net/http"
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -11,30 +12,36 @@ import (
 // guidFrom is a GUID that stays the same for a name.
 func guidFrom(name string) string { return uuid.NewSHA1(uuid.NameSpaceURL, []byte(name)).String() }
 
-// assignments answers .../appRoleAssignedTo and .../appRoleAssignments of a
-// service principal; known is what the replica lists there.
-func (c *graphCall) assignments(sp *servicePrincipal, rest []segment, known []*assignment) (graphReply, *graphError) {
-	switch {
-	case c.method == http.MethodGet && len(rest) <= 1:
-		if !c.mayReadAssignments() {
-			return graphReply{}, denied()
-		}
-		if len(rest) == 0 {
-			return c.list(entities(known))
-		}
-		if i := slices.IndexFunc(known, func(g *assignment) bool { return g.ID == rest[0].name }); i >= 0 {
-			return c.ok(known[i])
-		}
-		return graphReply{}, notFound(rest[0].name)
-	case c.method == http.MethodPost && len(rest) == 0:
-		return c.assign(sp)
-	case c.method == http.MethodDelete && len(rest) == 1:
-		return c.unassign(known, rest[0].name)
-	}
-	return graphReply{}, c.unknown()
+// newAssignmentID makes an ID as Entra does: 32 bytes in base64url, of which the
+// first 16 are the principal's GUID in the byte order of .NET.
+func (t *Tenant) newAssignmentID(principalID string) string {
+	guid, random := uuid.MustParse(principalID), sha256.Sum256([]byte(t.newText(43)))
+	slices.Reverse(guid[0:4])
+	slices.Reverse(guid[4:6])
+	slices.Reverse(guid[6:8])
+	return base64.RawURLEncoding.EncodeToString(append(guid[:], random[:16]...))
 }
 
-func (c *graphCall) assign(sp *servicePrincipal) (graphReply, *graphError) {
+// known are the assignments that the replica lists at the path.
+func (c *graphCall) known() []*assignment {
+	if c.path[2].name == "appRoleAssignedTo" {
+		return c.v.given(c.sp.ID)
+	}
+	return c.v.held(c.sp.ID)
+}
+
+func (c *graphCall) listAssignments() (graphReply, *graphError) { return c.list(entities(c.known())) }
+
+func (c *graphCall) getAssignment() (graphReply, *graphError) {
+	id := c.keys["{key}"].val
+	known := c.known()
+	if i := slices.IndexFunc(known, func(g *assignment) bool { return g.ID == id }); i >= 0 {
+		return c.ok(known[i])
+	}
+	return graphReply{}, notFound(id)
+}
+
+func (c *graphCall) assign() (graphReply, *graphError) {
 	var in struct {
 		PrincipalID string `json:"principalId"`
 		ResourceID  string `json:"resourceId"`
@@ -44,15 +51,15 @@ func (c *graphCall) assign(sp *servicePrincipal) (graphReply, *graphError) {
 		return graphReply{}, failed
 	}
 	in.PrincipalID, in.ResourceID, in.AppRoleID = strings.ToLower(in.PrincipalID), strings.ToLower(in.ResourceID), strings.ToLower(in.AppRoleID)
-	if end := c.path[len(c.path)-1].name; end == "appRoleAssignedTo" && in.ResourceID != sp.ID || end == "appRoleAssignments" && in.PrincipalID != sp.ID {
+	if end := c.path[2].name; end == "appRoleAssignedTo" && in.ResourceID != c.sp.ID || end == "appRoleAssignments" && in.PrincipalID != c.sp.ID {
 		return graphReply{}, bad("The resourceId or principalId does not match the object in the path.")
 	}
 	resource := c.v.principal(in.ResourceID)
-	if !c.mayAssign(resource) {
-		return graphReply{}, denied()
-	}
 	if resource == nil {
 		return graphReply{}, resourceMissing()
+	}
+	if !c.mayAssign(resource) {
+		return graphReply{}, denied()
 	}
 	principal := c.v.principal(in.PrincipalID)
 	if principal == nil {
@@ -83,7 +90,7 @@ func (c *graphCall) storeAssignment(principal, resource *servicePrincipal, roleI
 		}
 	}
 	g := &assignment{
-		ID: c.t.newText(43), AppRoleID: roleID, CreatedDateTime: c.t.now(),
+		ID: c.t.newAssignmentID(principal.ID), AppRoleID: roleID, CreatedDateTime: c.t.now(),
 		PrincipalID: principal.ID, PrincipalDisplayName: principal.DisplayName, PrincipalType: "ServicePrincipal",
 		ResourceID: resource.ID, ResourceDisplayName: resource.DisplayName,
 	}
@@ -91,11 +98,12 @@ func (c *graphCall) storeAssignment(principal, resource *servicePrincipal, roleI
 	return c.created(g)
 }
 
-func (c *graphCall) unassign(known []*assignment, id string) (graphReply, *graphError) {
-	i := slices.IndexFunc(known, func(g *assignment) bool { return g.ID == id })
-	if !c.mayAssign(nil) {
-		return graphReply{}, denied()
+func (c *graphCall) unassign() (graphReply, *graphError) {
+	id, known := c.keys["{key}"].val, c.known()
+	if raw, err := base64.RawURLEncoding.DecodeString(id); err != nil || len(raw) != 32 {
+		return graphReply{}, bad("Invalid resource identifier for EntitlementGrant.")
 	}
+	i := slices.IndexFunc(known, func(g *assignment) bool { return g.ID == id })
 	if i < 0 || c.t.newest().assignment(id) == nil {
 		return graphReply{}, bad("EntitlementGrant being updated or deleted is not found.").about("InvalidUpdate", "appRoleAssignments")
 	}

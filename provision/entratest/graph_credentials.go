@@ -9,7 +9,7 @@ import (
 )
 
 // addPassword adds a secret to the newest state of an application.
-func (c *graphCall) addPassword(id string) (graphReply, *graphError) {
+func (c *graphCall) addPassword() (graphReply, *graphError) {
 	var in struct {
 		PasswordCredential struct {
 			DisplayName   string     `json:"displayName"`
@@ -37,7 +37,7 @@ func (c *graphCall) addPassword(id string) (graphReply, *graphError) {
 	if failed := t.cfg.Policy.checkSecret(start, end); failed != nil {
 		return graphReply{}, failed
 	}
-	a := t.newest().application(id).clone()
+	a := t.newest().application(c.app.ID).clone()
 	p := t.newPassword(in.PasswordCredential.DisplayName, start, end)
 	a.PasswordCredentials = append(slices.Clone(a.PasswordCredentials), p)
 	if failed := checkSize(a); failed != nil {
@@ -49,7 +49,8 @@ func (c *graphCall) addPassword(id string) (graphReply, *graphError) {
 }
 
 // removePassword removes a secret that the replica knows.
-func (c *graphCall) removePassword(seen *application) (graphReply, *graphError) {
+func (c *graphCall) removePassword() (graphReply, *graphError) {
+	seen := c.app
 	var in struct {
 		KeyID string `json:"keyId"`
 	}
@@ -66,65 +67,43 @@ func (c *graphCall) removePassword(seen *application) (graphReply, *graphError) 
 	return noContent()
 }
 
-// federatedCredentials answers .../federatedIdentityCredentials.
-func (c *graphCall) federatedCredentials(seen *application, rest []segment) (graphReply, *graphError) {
-	if c.method == http.MethodGet {
-		return c.readFederated(seen, rest)
-	}
-	a := c.t.newest().application(seen.ID)
-	if a == nil {
-		return graphReply{}, notFound(seen.ID)
-	}
-	if !c.mayWrite(a.owners) {
-		return graphReply{}, denied()
-	}
-	a = a.clone()
-	a.federated = slices.Clone(a.federated)
-	switch {
-	case c.method == http.MethodPost && len(rest) == 0:
-		return c.addFederated(a)
-	case c.method == http.MethodDelete && len(rest) == 1:
-		i := findFederated(seen, rest[0])
-		if i < 0 {
-			return graphReply{}, notFound(rest[0].name)
-		}
-		gone := seen.federated[i].ID
-		a.federated = slices.DeleteFunc(a.federated, func(f federatedCredential) bool { return f.ID == gone })
-		c.t.putApplication(a, c.t.spread())
-		return noContent()
-	}
-	return graphReply{}, c.unknown()
+func (c *graphCall) listFederated() (graphReply, *graphError) {
+	return c.list(entities(c.app.federated))
 }
 
-func (c *graphCall) readFederated(a *application, rest []segment) (graphReply, *graphError) {
-	if !c.mayRead(a.owners) {
-		return graphReply{}, denied()
+func (c *graphCall) getFederated() (graphReply, *graphError) {
+	key := c.keys["{key}"]
+	if i := findFederated(c.app, key); i >= 0 {
+		return c.ok(c.app.federated[i])
 	}
-	switch len(rest) {
-	case 0:
-		return c.list(entities(a.federated))
-	case 1:
-		if i := findFederated(a, rest[0]); i >= 0 {
-			return c.ok(a.federated[i])
-		}
-		return graphReply{}, notFound(rest[0].name)
-	}
-	return graphReply{}, c.unknown()
+	return graphReply{}, notFound(key.val)
 }
 
-// findFederated looks by ID, by name, or by (name='...'); -1: none.
+func (c *graphCall) removeFederated() (graphReply, *graphError) {
+	key := c.keys["{key}"]
+	i := findFederated(c.app, key)
+	if i < 0 {
+		return graphReply{}, notFound(key.val)
+	}
+	gone := c.app.federated[i].ID
+	a := c.t.newest().application(c.app.ID).clone()
+	a.federated = slices.DeleteFunc(slices.Clone(a.federated), func(f federatedCredential) bool { return f.ID == gone })
+	c.t.putApplication(a, c.t.spread())
+	return noContent()
+}
+
+// findFederated looks by ID or name; -1: none.
 func findFederated(a *application, by segment) int {
 	return slices.IndexFunc(a.federated, func(f federatedCredential) bool {
-		if by.key != "" {
-			return by.key == "name" && f.Name == by.val
-		}
-		return f.ID == by.name || f.Name == by.name
+		return by.key == "name" && f.Name == by.val || by.key == "id" && (f.ID == by.val || f.Name == by.val)
 	})
 }
 
 var federatedName = regexp.MustCompile(`^[A-Za-z0-9_-]{3,120}$`)
 
-func (c *graphCall) addFederated(a *application) (graphReply, *graphError) {
+func (c *graphCall) addFederated() (graphReply, *graphError) {
+	a := c.t.newest().application(c.app.ID).clone()
+	a.federated = slices.Clone(a.federated)
 	var f federatedCredential
 	if failed := c.decode(&f); failed != nil {
 		return graphReply{}, failed

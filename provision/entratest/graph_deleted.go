@@ -2,107 +2,85 @@ package entratest
 
 import "net/http"
 
-// deletedItems answers /directory/deletedItems.
-func (c *graphCall) deletedItems() (graphReply, *graphError) {
-	if len(c.path) < 3 || c.path[1].name != "deletedItems" {
-		return graphReply{}, c.unknown()
-	}
-	what, rest := c.path[2].name, c.path[3:]
-	strictly := c.t.cfg.Policy.StrictOwnedBy && !c.mayRead(nil)
-	switch {
-	case strictly:
-		return graphReply{}, denied()
-	case what == "microsoft.graph.application" && len(rest) == 0 && c.method == http.MethodGet:
-		return c.listDeleted(func(id string) any {
-			if a := c.v.deletedApplication(id); a != nil {
-				return a
-			}
-			return nil
-		})
-	case what == "microsoft.graph.servicePrincipal" && len(rest) == 0 && c.method == http.MethodGet:
-		return c.listDeleted(func(id string) any {
-			if sp := c.v.deletedPrincipal(id); sp != nil {
-				return sp
-			}
-			return nil
-		})
-	case len(rest) == 0 || len(rest) == 1 && rest[0].name == "restore" && c.method == http.MethodPost:
-		return c.deletedItem(what, len(rest) == 1)
-	}
-	return graphReply{}, c.unknown()
+// Soft-deleted objects: /directory/deletedItems.
+
+func (c *graphCall) listDeletedApplications() (graphReply, *graphError) {
+	return c.listDeleted(func(id string) any {
+		if a := c.v.deletedApplication(id); a != nil {
+			return a
+		}
+		return nil
+	})
+}
+
+func (c *graphCall) listDeletedPrincipals() (graphReply, *graphError) {
+	return c.listDeleted(func(id string) any {
+		if sp := c.v.deletedPrincipal(id); sp != nil {
+			return sp
+		}
+		return nil
+	})
 }
 
 func (c *graphCall) listDeleted(find func(id string) any) (graphReply, *graphError) {
-	if !c.mayList() {
-		return graphReply{}, denied()
-	}
 	var all []entity
 	seen := map[string]bool{}
 	for _, d := range c.t.store.bin {
 		if v := find(d.id); v != nil && !seen[d.id] {
 			seen[d.id] = true
-			all = append(all, toEntity(v))
+			all = append(all, whole(v))
 		}
 	}
 	return c.list(all)
 }
 
-// deletedItem reads, restores or hard-deletes one.
-func (c *graphCall) deletedItem(id string, restore bool) (graphReply, *graphError) {
-	if a := c.v.deletedApplication(id); a != nil {
-		return c.deletedApplication(a, restore)
+func (c *graphCall) getDeleted() (graphReply, *graphError) { return c.ok(c.deleted()) }
+
+// deleted is the found object with its type, because the collection holds several.
+func (c *graphCall) deleted() entity {
+	if c.app != nil {
+		return typed("application", c.app)
 	}
-	if sp := c.v.deletedPrincipal(id); sp != nil {
-		return c.deletedPrincipal(sp, restore)
-	}
-	if !c.mayList() {
-		return graphReply{}, denied()
-	}
-	return graphReply{}, notFound(id)
+	return typed("servicePrincipal", c.sp)
 }
 
-func (c *graphCall) deletedApplication(seen *application, restore bool) (graphReply, *graphError) {
-	if c.method == http.MethodGet {
-		return c.typed("#microsoft.graph.application", seen, seen.owners)
+// forget deletes for good.
+func (c *graphCall) forget() (graphReply, *graphError) {
+	truth := c.t.newest()
+	switch {
+	case c.app != nil && truth.deletedApplication(c.app.ID) != nil:
+		c.t.forgetApplication(truth.deletedApplication(c.app.ID))
+	case c.sp != nil && truth.deletedPrincipal(c.sp.ID) != nil:
+		c.t.forgetPrincipal(truth.deletedPrincipal(c.sp.ID))
+	default:
+		return graphReply{}, notFound(c.keys["{deleted}"].val)
 	}
-	a := c.t.newest().deletedApplication(seen.ID)
+	return noContent()
+}
+
+func (c *graphCall) restore() (graphReply, *graphError) {
+	if c.app != nil {
+		return c.restoreApplication()
+	}
+	return c.restorePrincipal()
+}
+
+func (c *graphCall) restoreApplication() (graphReply, *graphError) {
+	a := c.t.newest().deletedApplication(c.app.ID)
 	if a == nil {
-		return graphReply{}, notFound(seen.ID)
-	}
-	if !c.mayWrite(a.owners) {
-		return graphReply{}, denied()
-	}
-	if !restore {
-		if c.method != http.MethodDelete {
-			return graphReply{}, c.unknown()
-		}
-		c.t.forgetApplication(a)
-		return noContent()
+		return graphReply{}, notFound(c.app.ID)
 	}
 	a = a.clone()
 	a.DeletedDateTime = nil
 	c.t.putApplication(a, c.t.spread())
-	return c.typed("#microsoft.graph.application", a, a.owners)
+	return c.ok(typed("application", a))
 }
 
-func (c *graphCall) deletedPrincipal(seen *servicePrincipal, restore bool) (graphReply, *graphError) {
-	if c.method == http.MethodGet {
-		return c.typed("#microsoft.graph.servicePrincipal", seen, seen.owners)
-	}
+func (c *graphCall) restorePrincipal() (graphReply, *graphError) {
 	t := c.t
-	sp := t.newest().deletedPrincipal(seen.ID)
+	sp := t.newest().deletedPrincipal(c.sp.ID)
 	if sp == nil {
-		return graphReply{}, notFound(seen.ID)
-	}
-	if !c.mayWrite(sp.owners) {
-		return graphReply{}, denied()
-	}
-	if !restore {
-		if c.method != http.MethodDelete {
-			return graphReply{}, c.unknown()
-		}
-		t.forgetPrincipal(sp)
-		return noContent()
+		return graphReply{}, notFound(c.sp.ID)
 	}
 	a := t.newest().applicationOf(sp.AppID)
 	switch {
@@ -118,7 +96,7 @@ func (c *graphCall) deletedPrincipal(seen *servicePrincipal, restore bool) (grap
 	}
 	t.putPrincipal(sp, t.spread())
 	t.exhume(sp.ID)
-	return c.typed("#microsoft.graph.servicePrincipal", sp, sp.owners)
+	return c.ok(typed("servicePrincipal", sp))
 }
 
 // exhume brings assignments back with a restored service principal, if the
@@ -135,14 +113,4 @@ func (t *Tenant) exhume(id string) {
 			t.putAssignment(g, t.spread())
 		}
 	}
-}
-
-// typed renders an object of a collection of several types.
-func (c *graphCall) typed(kind string, v any, owners []string) (graphReply, *graphError) {
-	if !c.mayRead(owners) {
-		return graphReply{}, denied()
-	}
-	e := toEntity(v)
-	e["@odata.type"] = jsonString(kind)
-	return c.ok(e)
 }

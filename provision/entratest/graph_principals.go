@@ -6,67 +6,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/entragate/entragate/provision/internal/metadata"
 )
 
-// servicePrincipals answers /servicePrincipals and what is below it.
-func (c *graphCall) servicePrincipals() (graphReply, *graphError) {
-	head, rest := c.path[0], c.path[1:]
-	if len(rest) == 0 && head.key == "" {
-		switch c.method {
-		case http.MethodGet:
-			return c.listPrincipals()
-		case http.MethodPost:
-			return c.postPrincipal()
-		}
-		return graphReply{}, c.unknown()
-	}
-	if head.key == "" {
-		head, rest = segment{key: "id", val: rest[0].name}, rest[1:]
-	}
-	if head.key != "id" && head.key != "appId" {
-		return graphReply{}, refuse(http.StatusBadRequest, "BadRequest", "The key '%s' is not one of servicePrincipals.", head.key)
-	}
-	if len(rest) == 0 && c.method == http.MethodPatch && head.key == "appId" {
-		return c.upsertPrincipal(strings.ToLower(head.val))
-	}
-	sp := c.v.principal(head.val)
-	if head.key == "appId" {
-		sp = c.v.principalOf(strings.ToLower(head.val))
-	}
-	if sp == nil {
-		if !c.mayList() && !c.mayReadAssignments() {
-			return graphReply{}, denied()
-		}
-		if c.method == http.MethodPost && c.t.newest().principal(head.val) != nil && c.t.rng.IntN(2) == 0 {
-			return graphReply{}, resourceMissing() // lag has two faces here
-		}
-		return graphReply{}, notFound(head.val)
-	}
-	if len(rest) == 0 {
-		return c.onePrincipal(sp)
-	}
-	return c.belowPrincipal(sp, rest)
-}
-
-func (c *graphCall) onePrincipal(sp *servicePrincipal) (graphReply, *graphError) {
-	switch c.method {
-	case http.MethodGet:
-		if !c.mayRead(sp.owners) && sp.ID != c.caller.objectID {
-			return graphReply{}, denied()
-		}
-		return c.ok(sp)
-	case http.MethodPatch:
-		return c.patchPrincipal(sp.ID)
-	case http.MethodDelete:
-		return c.deletePrincipal(sp.ID)
-	}
-	return graphReply{}, c.unknown()
-}
+func (c *graphCall) getPrincipal() (graphReply, *graphError) { return c.ok(c.sp) }
 
 func (c *graphCall) listPrincipals() (graphReply, *graphError) {
-	if !c.mayList() {
-		return graphReply{}, denied()
-	}
 	var all []*servicePrincipal
 	for _, id := range c.t.store.spOrder {
 		if sp := c.v.principal(id); sp != nil {
@@ -98,27 +44,10 @@ func nameTaken(appID string) *graphError {
 		about("ObjectConflict", "servicePrincipalNames")
 }
 
-func (c *graphCall) upsertPrincipal(appID string) (graphReply, *graphError) {
-	if sp := c.t.newest().principalOf(appID); sp != nil {
-		if !c.prefersCreate() && c.v.principalOf(appID) == nil {
-			return graphReply{}, notFound(appID)
-		}
-		return c.patchPrincipal(sp.ID)
-	}
-	if !c.prefersCreate() {
-		return graphReply{}, notFound(appID)
-	}
-	props, failed := c.object()
-	if failed != nil {
-		return graphReply{}, failed
-	}
-	return c.createPrincipal(appID, props)
-}
-
 // createPrincipal needs the application, as the replica knows it: one that is
 // not there yet is refused in one of the two ways that Entra has.
 func (c *graphCall) createPrincipal(appID string, props map[string]json.RawMessage) (graphReply, *graphError) {
-	if !c.mayCreate() {
+	if !c.allowed(createObjects, nil) {
 		return graphReply{}, denied()
 	}
 	t := c.t
@@ -134,11 +63,14 @@ func (c *graphCall) createPrincipal(appID string, props map[string]json.RawMessa
 	if a = t.newest().applicationOf(appID); a == nil {
 		return graphReply{}, notFound(appID)
 	}
-	if !c.mayWrite(a.owners) {
+	if !c.allowed(writeObjects, a.owners) {
 		return graphReply{}, denied()
 	}
+	if failed := c.checkQuota(); failed != nil {
+		return graphReply{}, failed
+	}
 	sp := t.newPrincipal(a)
-	sp.owners = c.firstOwners()
+	sp.owners, sp.CreatedByAppID = c.firstOwners(), &c.caller.appID
 	if failed := setPrincipal(sp, props); failed != nil {
 		return graphReply{}, failed
 	}
@@ -146,19 +78,29 @@ func (c *graphCall) createPrincipal(appID string, props map[string]json.RawMessa
 	return c.created(sp)
 }
 
-func (c *graphCall) patchPrincipal(id string) (graphReply, *graphError) {
-	sp := c.t.newest().principal(id)
-	if sp == nil {
-		return graphReply{}, notFound(id)
-	}
-	if !c.mayWrite(sp.owners) {
-		return graphReply{}, denied()
+// patchPrincipal changes a service principal. By appId it is an upsert, which
+// meets the newest state.
+func (c *graphCall) patchPrincipal() (graphReply, *graphError) {
+	appID := strings.ToLower(c.keys["{servicePrincipal}"].val)
+	var old *servicePrincipal
+	if c.sp != nil {
+		old = c.t.newest().principal(c.sp.ID)
+	} else if c.prefersCreate() {
+		old = c.t.newest().principalOf(appID)
+	} else {
+		return graphReply{}, c.missing(appID)
 	}
 	props, failed := c.object()
 	if failed != nil {
 		return graphReply{}, failed
 	}
-	sp = sp.clone()
+	if old == nil {
+		return c.createPrincipal(appID, props)
+	}
+	if !c.allowed(writeObjects, old.owners) || old.managed() {
+		return graphReply{}, denied()
+	}
+	sp := old.clone()
 	if failed := setPrincipal(sp, props); failed != nil {
 		return graphReply{}, failed
 	}
@@ -196,6 +138,9 @@ func setPrincipal(sp *servicePrincipal, props map[string]json.RawMessage) *graph
 			if strings.HasPrefix(name, "@odata") {
 				continue
 			}
+			if _, ok := metadata.Graph().Property("servicePrincipal", name); !ok {
+				return bad("Property '%s' does not exist as a declared property or extension property.", name).about("InvalidProperty", name)
+			}
 			return unknown("the property '%s' of a service principal", name)
 		}
 		if string(raw) == "null" && (name == "accountEnabled" || name == "appRoleAssignmentRequired") || json.Unmarshal(raw, dst) != nil {
@@ -205,15 +150,11 @@ func setPrincipal(sp *servicePrincipal, props map[string]json.RawMessage) *graph
 	return nil
 }
 
-func (c *graphCall) deletePrincipal(id string) (graphReply, *graphError) {
-	sp := c.t.newest().principal(id)
-	if sp == nil {
-		return graphReply{}, notFound(id)
-	}
-	if !c.mayWrite(sp.owners) {
+func (c *graphCall) deletePrincipal() (graphReply, *graphError) {
+	if c.sp.managed() {
 		return graphReply{}, denied()
 	}
-	c.t.buryPrincipal(sp)
+	c.t.buryPrincipal(c.t.newest().principal(c.sp.ID))
 	return noContent()
 }
 
@@ -233,82 +174,20 @@ func (t *Tenant) buryPrincipal(sp *servicePrincipal) {
 	t.putPrincipal(sp, t.spread())
 }
 
-// belowPrincipal answers /servicePrincipals/{id}/...
-func (c *graphCall) belowPrincipal(sp *servicePrincipal, rest []segment) (graphReply, *graphError) {
-	switch rest[0].name {
-	case "appRoleAssignedTo":
-		return c.assignments(sp, rest[1:], c.v.given(sp.ID))
-	case "appRoleAssignments":
-		return c.assignments(sp, rest[1:], c.v.held(sp.ID))
-	case "memberOf", "transitiveMemberOf":
-		return c.memberOf(sp, rest[1:])
-	case "owners":
-		return c.owners(sp.owners, rest[1:], func(owners []string) *graphError {
-			newest := c.t.newest().principal(sp.ID)
-			if newest == nil {
-				return notFound(sp.ID)
-			}
-			changed := newest.clone()
-			changed.owners = owners
-			c.t.putPrincipal(changed, c.t.spread())
-			return nil
-		})
-	}
-	return graphReply{}, c.unknown()
-}
-
-// memberOf lists the directory roles, also by their type cast.
-func (c *graphCall) memberOf(sp *servicePrincipal, rest []segment) (graphReply, *graphError) {
-	if c.method != http.MethodGet || len(rest) > 1 || len(rest) == 1 && rest[0].name != "microsoft.graph.directoryRole" {
-		return graphReply{}, c.unknown()
-	}
-	if !c.mayRead(sp.owners) {
-		return graphReply{}, denied()
-	}
+// memberOf lists the directory roles.
+func (c *graphCall) memberOf() (graphReply, *graphError) {
 	var all []entity
-	for _, name := range sp.directoryRoles {
-		e := toEntity(map[string]any{
-			"id": guidFrom(c.t.cfg.TenantID + name), "displayName": name, "description": name,
-			"roleTemplateId": directoryRoles[name], "deletedDateTime": nil,
-		})
-		if len(rest) == 0 {
-			e["@odata.type"] = jsonString("#microsoft.graph.directoryRole")
-		}
-		all = append(all, e)
-	}
-	return c.list(all)
-}
-
-// roleAssignments answers /roleManagement/directory/roleAssignments.
-func (c *graphCall) roleAssignments() (graphReply, *graphError) {
-	if c.method != http.MethodGet || len(c.path) != 3 || c.path[1].name != "directory" || c.path[2].name != "roleAssignments" {
-		return graphReply{}, c.unknown()
-	}
-	if !c.mayRead(nil) {
-		return graphReply{}, denied()
-	}
-	var all []entity
-	for _, id := range c.t.store.spOrder {
-		sp := c.v.principal(id)
-		if sp == nil {
-			continue
-		}
-		for _, name := range sp.directoryRoles {
-			all = append(all, toEntity(map[string]any{
-				"id": guidFrom(sp.ID + name), "principalId": sp.ID,
-				"roleDefinitionId": directoryRoles[name], "directoryScopeId": "/",
-			}))
-		}
+	for _, name := range c.sp.directoryRoles {
+		all = append(all, typed("directoryRole", map[string]any{
+			"id": guidFrom(c.t.cfg.TenantID + name), "displayName": name, "description": name, "roleTemplateId": directoryRoles[name],
+		}))
 	}
 	return c.list(all)
 }
 
 func (c *graphCall) organization() (graphReply, *graphError) {
-	if c.method != http.MethodGet || len(c.path) != 1 {
-		return graphReply{}, c.unknown()
-	}
-	return c.list([]entity{toEntity(map[string]any{
-		"id": c.t.cfg.TenantID, "displayName": c.t.cfg.Name,
-		"verifiedDomains": []any{map[string]any{"name": c.t.domain(), "isDefault": true, "isInitial": true, "type": "Managed"}},
-	})})
+	return c.list([]entity{shape("organization", toEntity(map[string]any{
+		"id": c.t.cfg.TenantID, "displayName": c.t.cfg.Name, "mobileDeviceManagementAuthority": "unknown",
+		"verifiedDomains": []any{map[string]any{"capabilities": "Email", "name": c.t.domain(), "isDefault": true, "isInitial": true, "type": "Managed"}},
+	}))})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -75,8 +76,8 @@ func TestAssignments(t *testing.T) {
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	for _, keeps := range []bool{false, true} {
-		c := newClock()
-		r := newRaw(t, entratest.Config{Now: c.now, Policy: entratest.Policy{RestoreGrants: keeps}})
+		c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		r := newRaw(t, entratest.Config{Now: c.Now, Policy: entratest.Policy{RestoreGrants: keeps}})
 		product := r.principal(r.app(object{"appRoles": []object{role("Read")}}))
 		a := r.app(object{"uniqueName": "one"})
 		client := r.principal(a)
@@ -102,25 +103,24 @@ func TestDelete(t *testing.T) {
 
 func TestDeletedItemsEndAfterThirtyDays(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	tenant := newTenant(t, entratest.Config{Now: c.now})
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	tenant := newTenant(t, entratest.Config{Now: c.Now})
 	d := directory(t, tenant, entratest.ApplicationAdministrator)
-	a, _, err := d.UpsertApplication(t.Context(), "one", productPatch())
+	a, err := create(t.Context(), d, "one", productPatch())
 	require.NoError(t, err)
 	require.NoError(t, d.DeleteApplication(t.Context(), a.ObjectID))
-	c.pass(29 * 24 * time.Hour)
-	_, _, err = d.UpsertApplication(t.Context(), "one", productPatch())
+	c.Advance(29 * 24 * time.Hour)
+	_, err = create(t.Context(), d, "one", productPatch())
 	require.ErrorContains(t, err, "already exists")
-	c.pass(2 * 24 * time.Hour)
-	b, created, err := d.UpsertApplication(t.Context(), "one", productPatch())
+	c.Advance(2 * 24 * time.Hour)
+	b, err := create(t.Context(), d, "one", productPatch())
 	require.NoError(t, err)
-	assert.True(t, created)
 	assert.NotEqual(t, a.ObjectID, b.ObjectID)
 }
 
 func TestOwners(t *testing.T) {
 	t.Parallel()
-	r := newRaw(t, entratest.Config{}, entratest.ReadWriteOwned)
+	r := newRaw(t, entratest.Config{}, entratest.ReadWriteOwned, entratest.ReadDirectory)
 	a := r.app(object{})
 	owners := r.must(200, "GET", path(a)+"/owners", nil)["value"].([]any)
 	require.Len(t, owners, 1, "who may write only what it owns owns what it makes")
@@ -138,10 +138,10 @@ func TestOwners(t *testing.T) {
 // object that a replica does not know.
 func TestLagOfRelations(t *testing.T) {
 	t.Parallel()
-	c := newClock()
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	seen := map[string]bool{}
 	for seed := range uint64(6) {
-		r := newRaw(t, entratest.Config{Seed: seed, Now: c.now})
+		r := newRaw(t, entratest.Config{Seed: seed, Now: c.Now})
 		note := func(status int, out object) {
 			if status >= 400 {
 				seen[fmt.Sprintf("%d %.18s", status, out["error"].(object)["message"])] = true
@@ -163,7 +163,7 @@ func TestLagOfRelations(t *testing.T) {
 		product := retry("POST", "/applications", object{"displayName": "p"})
 		client := retry("POST", "/applications", object{"displayName": "c"})
 		resource := retry("PATCH", fmt.Sprintf("/servicePrincipals(appId='%s')", product["appId"]), object{}, upsert...)
-		c.pass(10 * time.Second)
+		c.Advance(10 * time.Second)
 		retry("PATCH", path(product), object{"appRoles": []object{role("Read")}})
 		principal := retry("PATCH", fmt.Sprintf("/servicePrincipals(appId='%s')", client["appId"]), object{}, upsert...)
 		p := retry("POST", path(client)+"/addPassword", nil)
@@ -173,7 +173,7 @@ func TestLagOfRelations(t *testing.T) {
 		retry("POST", "/servicePrincipals/"+principal["id"].(string)+"/appRoleAssignedTo", object{
 			"principalId": principal["id"], "resourceId": principal["id"], "appRoleId": uuid.Nil.String(),
 		})
-		c.pass(10 * time.Second)
+		c.Advance(10 * time.Second)
 		r.must(200, "GET", path(client), nil)
 		retry("PATCH", path(product), object{"appRoles": []object{role("Read"), role("Write")}})
 		retry("POST", at, object{"principalId": principal["id"], "resourceId": resource["id"], "appRoleId": role("Write")["id"]})
@@ -191,8 +191,8 @@ func TestLagOfRelations(t *testing.T) {
 // TestSecretLag: a new secret is refused until it is replicated.
 func TestSecretLag(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	r := newRaw(t, entratest.Config{Now: c.now})
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	r := newRaw(t, entratest.Config{Now: c.Now})
 	a := r.app(object{})
 	r.principal(a)
 	r.SetLag(entratest.Lag{Min: 5 * time.Second, Max: 10 * time.Second})
@@ -219,7 +219,7 @@ func TestSecretLag(t *testing.T) {
 	}
 	assert.Positive(t, refused)
 	assert.Less(t, refused, 40, "one replica knows it at once")
-	c.pass(10 * time.Second)
+	c.Advance(10 * time.Second)
 	for range 20 {
 		assert.Contains(t, try(), "access_token")
 	}

@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
+	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -23,6 +27,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		writes              // of all
 		assigns
 		relations // reads of assignments
+		deleted   // reads of deleted objects
 	)
 	for _, tc := range []struct {
 		right  string
@@ -30,15 +35,15 @@ func TestWhoMayDoWhat(t *testing.T) {
 		may    int
 	}{
 		{"", false, 0},
-		{entratest.ApplicationAdministrator, false, reads | creates | writes | assigns | relations},
-		{entratest.CloudApplicationAdministrator, false, reads | creates | writes | assigns | relations},
-		{entratest.ReadWriteAll, false, reads | creates | writes | relations},
+		{entratest.ApplicationAdministrator, false, reads | creates | writes | assigns | relations | deleted},
+		{entratest.CloudApplicationAdministrator, false, reads | creates | writes | assigns | relations | deleted},
+		{entratest.ReadWriteAll, false, reads | creates | writes | assigns | relations | deleted},
 		{entratest.ReadWriteOwned, false, reads | creates | relations},
 		{entratest.ReadWriteOwned, true, creates | relations},
-		{entratest.AssignAll, false, assigns | relations},
-		{entratest.ReadApplications, false, reads | relations},
-		{entratest.ReadDirectory, false, reads | relations},
-		{entratest.DirectoryReaders, false, reads | relations},
+		{entratest.AssignAll, false, 0},
+		{entratest.ReadApplications, false, reads | relations | deleted},
+		{entratest.ReadDirectory, false, reads | relations | deleted},
+		{entratest.DirectoryReaders, false, reads | relations | deleted},
 	} {
 		t.Run(fmt.Sprint(tc.right, tc.strict), func(t *testing.T) {
 			t.Parallel()
@@ -64,9 +69,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 				{reads, "GET", sp, nil},
 				{reads, "GET", "/servicePrincipals", nil},
 				{reads, "GET", sp + "/memberOf", nil},
-				{reads, "GET", "/directory/deletedItems/microsoft.graph.application", nil},
-				{reads, "GET", "/directory/deletedItems/microsoft.graph.servicePrincipal", nil},
-				{reads, "GET", "/roleManagement/directory/roleAssignments", nil},
+				{deleted, "GET", "/directory/deletedItems/microsoft.graph.application", nil},
+				{deleted, "GET", "/directory/deletedItems/microsoft.graph.servicePrincipal", nil},
 				{relations, "GET", sp + "/appRoleAssignedTo", nil},
 				{relations, "GET", sp + "/appRoleAssignments", nil},
 				{creates, "POST", "/applications", object{"displayName": "x"}},
@@ -117,13 +121,109 @@ func TestWhoIsWho(t *testing.T) {
 	require.Len(t, roles, 1)
 	assert.Equal(t, "#microsoft.graph.directoryRole", roles[0].(object)["@odata.type"])
 	assert.Equal(t, "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3", roles[0].(object)["roleTemplateId"])
-	held := r.must(200, "GET", "/roleManagement/directory/roleAssignments?"+
-		url.Values{"$filter": {"principalId eq '" + me["id"].(string) + "'"}}.Encode(), nil)["value"].([]any)
-	require.Len(t, held, 1)
-	assert.Equal(t, "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3", held[0].(object)["roleDefinitionId"])
 }
 
-// TestProperties: what is refused changes nothing, and what is set stays.
+// AppRoleAssignment.ReadWrite.All grants together with Application.Read.All only,
+// and revokes alone. Application.ReadWrite.All grants roles of every resource but Graph.
+func TestGranting(t *testing.T) {
+	t.Parallel()
+	tenant := newTenant(t, entratest.Config{})
+	product, err := tenant.AddApplication(entratest.App{Name: "product", Roles: []string{"Buy"}})
+	require.NoError(t, err)
+	for rights, may := range map[[2]string]bool{
+		{entratest.AssignAll, ""}:                         false,
+		{entratest.AssignAll, entratest.ReadWriteOwned}:   false,
+		{entratest.AssignAll, entratest.ReadApplications}: true,
+		{entratest.ReadWriteAll, ""}:                      true,
+		{entratest.ReadWriteOwned, ""}:                    false,
+	} {
+		client, err := tenant.AddCaller("client")
+		require.NoError(t, err)
+		d := directory(t, tenant, slices.DeleteFunc(rights[:], func(r string) bool { return r == "" })...)
+		_, err = d.Assign(t.Context(), provision.Assignment{PrincipalID: client.ObjectID, ResourceID: product.ObjectID, RoleID: product.Roles["Buy"]})
+		assert.Equal(t, may, err == nil, "%v: %v", rights, err)
+	}
+	all, errs := directory(t, tenant, entratest.ReadApplications).AssignedTo(t.Context(), []string{product.ObjectID})
+	require.NoError(t, errs[0])
+	require.NotEmpty(t, all[0])
+	require.NoError(t, directory(t, tenant, entratest.AssignAll).Unassign(t.Context(), product.ObjectID, all[0][0].ID))
+}
+
+// A caller without an administrator's rights creates 250 objects and no more.
+// Deleting them does not help.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	tenant := newTenant(t, entratest.Config{Policy: entratest.Policy{Quota: 3}})
+	d := directory(t, tenant, entratest.ReadWriteOwned)
+	for i := range 3 {
+		_, err := create(t.Context(), d, fmt.Sprint("app", i), productPatch())
+		require.NoError(t, err)
+	}
+	_, err := create(t.Context(), d, "more", productPatch())
+	require.ErrorContains(t, err, "Directory_QuotaExceeded")
+	apps, errs := d.Applications(t.Context(), []provision.AppRef{byName("app0")})
+	require.NoError(t, errs[0])
+	require.NoError(t, d.DeleteApplication(t.Context(), apps[0].ObjectID))
+	_, err = create(t.Context(), d, "more", productPatch())
+	require.ErrorContains(t, err, "Directory_QuotaExceeded")
+	_, err = create(t.Context(), directory(t, tenant, entratest.ApplicationAdministrator), "more", productPatch())
+	require.NoError(t, err)
+}
+
+// A deleted object counts in full for 30 days and a quarter for 30 more.
+func TestQuotaOfDeletedObjects(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tenant := newTenant(t, entratest.Config{Policy: entratest.Policy{Quota: 4}, Now: func() time.Time { return now }})
+	d := directory(t, tenant, entratest.ReadWriteOwned)
+	room := func() (n int) {
+		for ; ; n++ {
+			app, err := d.CreateApplication(t.Context(), provision.ApplicationPatch{DisplayName: new("app")})
+			if err != nil {
+				require.ErrorContains(t, err, "Directory_QuotaExceeded")
+				return n
+			}
+			require.NoError(t, d.DeleteApplication(t.Context(), app.ObjectID))
+		}
+	}
+	assert.Equal(t, 4, room())
+	now = now.Add(29 * 24 * time.Hour)
+	assert.Zero(t, room())
+	now = now.Add(2 * 24 * time.Hour)
+	assert.Equal(t, 3, room(), "four deleted ones count as one")
+	now = now.Add(60 * 24 * time.Hour)
+	assert.Equal(t, 4, room())
+}
+
+// Directory roles are in the access token: one that is assigned later counts from
+// the next token. A disabled identity is refused at once.
+func TestRightsOfTheToken(t *testing.T) {
+	t.Parallel()
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	tenant := newTenant(t, entratest.Config{Now: c.Now})
+	admin, err := tenant.AddCaller("admin")
+	require.NoError(t, err)
+	d := tenant.Directory(admin)
+	_, err = create(t.Context(), d, "one", productPatch())
+	require.ErrorContains(t, err, "403")
+	require.NoError(t, tenant.SetRights(admin, entratest.ApplicationAdministrator))
+	_, err = create(t.Context(), d, "one", productPatch())
+	require.ErrorContains(t, err, "403", "the token is older than the role")
+	c.Advance(time.Hour)
+	_, err = create(t.Context(), d, "one", productPatch())
+	require.NoError(t, err)
+
+	require.NoError(t, tenant.SetRights(admin))
+	tenant.RevokeTokens(admin)
+	_, err = create(t.Context(), d, "one", productPatch())
+	require.ErrorContains(t, err, "403", "a refused token is renewed, once")
+	_, _, err = directory(t, tenant, entratest.ApplicationAdministrator).UpsertServicePrincipal(t.Context(), admin.AppID, provision.ServicePrincipalPatch{AccountEnabled: ref(false)})
+	require.NoError(t, err)
+	_, errs := d.Applications(t.Context(), []provision.AppRef{byName("one")})
+	require.Error(t, errs[0])
+}
+
+// TestProperties: a refused change changes nothing, and an accepted one stays.
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	r := newRaw(t, entratest.Config{})
@@ -162,4 +262,5 @@ func TestProperties(t *testing.T) {
 	got := r.must(200, "GET", sp, nil)
 	assert.Equal(t, []any{"n", "d", []any{"t"}, false}, []any{got["notes"], got["description"], got["tags"], got["accountEnabled"]})
 	r.refused(501, "NotImplemented", "PATCH", sp, object{"homepage": "x"})
+	r.refused(400, badRequest, "PATCH", sp, object{"homePag": "x"})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -165,7 +166,10 @@ func TestCreateApplication(t *testing.T) {
 	r.refused(400, badRequest, "POST", "/applications", object{"displayName": "x", "passwordCredentials": []object{{"displayName": "p"}}})
 	r.refused(400, badRequest, "POST", "/applications", object{"displayName": "x", "tags": []string{"a b"}})
 	r.refused(400, badRequest, "POST", "/applications", object{"displayName": "x", "appId": uuid.NewString()})
-	assert.Contains(t, r.refused(501, "NotImplemented", "POST", "/applications", object{"displayName": "x", "spa": object{}}), "spa")
+	assert.Contains(t, r.refused(501, "NotImplemented", "POST", "/applications", object{"displayName": "x", "addIns": []object{}}), "addIns")
+	r.refused(400, badRequest, "POST", "/applications", object{"displayName": "x", "addInz": []object{}})
+	spa := r.must(201, "POST", "/applications", object{"displayName": "x", "spa": object{"redirectUris": []string{"https://a.example"}}})["spa"]
+	assert.Equal(t, object{"redirectUris": []any{"https://a.example"}}, spa)
 	a := r.app(object{"displayName": "same", "uniqueName": "one"})
 	b := r.app(object{"displayName": "same"})
 	assert.NotEqual(t, a["appId"], b["appId"], "displayName is not unique")
@@ -177,7 +181,7 @@ func TestCreateApplication(t *testing.T) {
 	r.must(204, "PATCH", path(b), object{"uniqueName": "two"})
 }
 
-func TestUpsertApplication(t *testing.T) {
+func TestUpsertOfAnApplication(t *testing.T) {
 	t.Parallel()
 	r := newRaw(t, entratest.Config{})
 	const one = "/applications(uniqueName='one')"
@@ -236,12 +240,12 @@ func TestIdentifierURIs(t *testing.T) {
 
 func TestPasswords(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	r := newRaw(t, entratest.Config{Now: c.now})
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	r := newRaw(t, entratest.Config{Now: c.Now})
 	a := r.app(object{})
 	p := r.must(200, "POST", path(a)+"/addPassword", object{"passwordCredential": object{"displayName": "d"}})
 	assert.Equal(t, p["secretText"].(string)[:3], p["hint"])
-	assert.Equal(t, c.now().AddDate(2, 0, 0).Format(time.RFC3339), p["endDateTime"])
+	assert.Equal(t, c.Now().AddDate(2, 0, 0).Format(time.RFC3339), p["endDateTime"])
 	read := r.must(200, "GET", path(a), nil)["passwordCredentials"].([]any)[0].(object)
 	assert.Nil(t, read["secretText"])
 	assert.Equal(t, p["keyId"], read["keyId"])
@@ -391,7 +395,7 @@ func TestNotImitated(t *testing.T) {
 	}
 	r.refused(501, "NotImplemented", "POST", path(a)+"/addKey", object{})
 	r.refused(501, "NotImplemented", "GET", r.BaseURL()+"/beta/applications", nil)
-	for _, p := range []string{"/" + r.ID() + "/oauth2/token", "/" + r.ID() + "/oauth2/v2.0/devicecode", "/", "/favicon.ico"} {
+	for _, p := range []string{"/" + r.ID() + "/oauth2/authorize", "/" + r.ID() + "/oauth2/v2.0/devicecode", "/", "/favicon.ico"} {
 		resp, err := r.client.Get(r.BaseURL() + p)
 		require.NoError(t, err)
 		resp.Body.Close()
@@ -401,8 +405,8 @@ func TestNotImitated(t *testing.T) {
 
 func TestAccessToken(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	r := newRaw(t, entratest.Config{Now: c.now})
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	r := newRaw(t, entratest.Config{Now: c.Now})
 	valid := r.token
 	for name, token := range map[string]string{
 		"none": "", "garbage": "x", "other audience": r.MintToken(map[string]any{"aud": "api://x"}, nil),
@@ -414,6 +418,6 @@ func TestAccessToken(t *testing.T) {
 	}
 	r.token = valid
 	r.must(200, "GET", "/applications", nil)
-	c.pass(time.Hour)
+	c.Advance(time.Hour)
 	r.refused(401, "InvalidAuthenticationToken", "GET", "/applications", nil)
 }

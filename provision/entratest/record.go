@@ -72,8 +72,8 @@ func (t *Tenant) Requests() []Entry {
 	return slices.Clone(t.record.log)
 }
 
-// Misuses returns what no correct client would have sent, each text once. A
-// refusal alone is none: clients may try what they are then denied.
+// Misuses describes the requests that no correct client sends, each text once. A
+// refused request is not one of them: a client may try what it may not do.
 func (t *Tenant) Misuses() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

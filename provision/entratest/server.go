@@ -2,11 +2,15 @@ package entratest
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/entragate/entragate/internal/loopback"
 )
@@ -61,25 +65,56 @@ func newServer(t T, cfg Config, secure bool) *Server {
 	return s
 }
 
-// Serve serves a tenant on a free port of 127.0.0.1, over TLS or plain HTTP, and
-// sets its base URL. Programs that are no tests use it; Close ends it.
+// Serve serves a tenant on Config.Addr, over TLS or plain HTTP. Its base URL becomes
+// the server's address unless Config.BaseURL names another, for which the
+// server's certificate and [Server.Client] are good too. Programs that are no tests
+// use it; Close ends it.
 func Serve(t *Tenant, secure bool) (*Server, error) {
 	s := &Server{Tenant: t}
 	var err error
 	if secure {
-		if s.ca, err = loopback.NewCA(); err != nil {
+		if s.ca, err = loopback.NewCA(t.names()...); err != nil {
 			return nil, fmt.Errorf("entratest: %w", err)
 		}
 	}
-	if s.srv, err = loopback.Serve(s.ca, "127.0.0.1:0", t); err != nil {
+	if s.srv, err = loopback.Serve(s.ca, defaultTo(t.cfg.Addr, "127.0.0.1:0"), t); err != nil {
 		return nil, fmt.Errorf("entratest: %w", err)
 	}
-	if err := t.SetBaseURL(s.srv.URL); err != nil {
-		_ = s.srv.Close()
-		return nil, err
+	if t.cfg.BaseURL == "" {
+		if err := t.SetBaseURL(s.srv.URL); err != nil {
+			_ = s.srv.Close()
+			return nil, err
+		}
 	}
-	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLSConfig()}}
+	transport := &http.Transport{TLSClientConfig: s.TLSConfig()}
+	transport.DialContext = func(ctx context.Context, network, asked string) (net.Conn, error) {
+		if name, _, err := net.SplitHostPort(asked); err == nil && slices.Contains(t.names(), strings.ToLower(name)) {
+			asked = s.Address()
+		}
+		return new(net.Dialer).DialContext(ctx, network, asked)
+	}
+	s.client = &http.Client{Transport: transport}
 	return s, nil
+}
+
+// Address is the host and port that the server listens on.
+func (s *Server) Address() string { return s.srv.URL[strings.Index(s.srv.URL, "://")+3:] }
+
+// names are the host names of the tenant that are not this machine's own.
+func (t *Tenant) names() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var names []string
+	for _, host := range t.hosts() {
+		name, _, err := net.SplitHostPort(host)
+		if err != nil {
+			name = host
+		}
+		if !loopback.IsName(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Close ends the server at once, with all connections.
@@ -124,8 +159,8 @@ func (tr transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
-	if base := tr.tenant.BaseURL(); r.URL.Scheme+"://"+r.URL.Host != base {
-		return nil, fmt.Errorf("entratest: %s://%s is not the tenant at %s", r.URL.Scheme, r.URL.Host, base)
+	if !tr.tenant.answersTo(r.URL.Host) {
+		return nil, fmt.Errorf("entratest: %s://%s is not the tenant at %s", r.URL.Scheme, r.URL.Host, tr.tenant.BaseURL())
 	}
 	defer func() {
 		switch p := recover(); p {

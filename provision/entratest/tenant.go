@@ -5,22 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/entragate/entragate/internal/loopback"
 	"github.com/entragate/entragate/internal/wait"
 )
 
 // DefaultTenantID is the ID of a tenant whose Config names none.
 const DefaultTenantID = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
 
-// DefaultBaseURL is where a tenant says it is until it is told otherwise. It
-// does not resolve: it serves in-process use.
+// DefaultBaseURL is the base URL of a tenant without Config.BaseURL. It does not
+// resolve: it is for use in process.
 const DefaultBaseURL = "https://entra.test"
 
 // GraphAppID is the application ID of Microsoft Graph in every tenant.
@@ -33,9 +36,17 @@ type Config struct {
 	TenantID string
 	// Name is the organisation's display name; empty: "Contoso".
 	Name string
-	// BaseURL is what the tenant's own addresses begin with, without a
-	// trailing slash; empty: [DefaultBaseURL]. [NewServer] sets it.
+	// BaseURL is scheme and host of the authority, without a trailing slash; empty:
+	// [DefaultBaseURL], which [NewServer] replaces by its own address. A name such
+	// as https://login.microsoftonline.com serves clients that have Microsoft's
+	// hosts built in and are led here by a resolver or a proxy.
 	BaseURL string
+	// STSURL is what version 1 issuers begin with; empty: BaseURL + "/sts".
+	STSURL string
+	// GraphURL is scheme and host of Graph; empty: BaseURL.
+	GraphURL string
+	// Addr is the loopback address to serve on; empty: 127.0.0.1 and a free port.
+	Addr string
 
 	// Seed drives every random choice.
 	Seed uint64
@@ -63,7 +74,7 @@ type Config struct {
 	FaultRate  float64
 	FaultKinds []FaultKind
 
-	// OnMisuse, if set, is called with each misuse as it is found: a request
+	// OnMisuse, if set, is called with each misuse at once: a request
 	// that no correct client sends. It must not call the Tenant.
 	OnMisuse func(string)
 }
@@ -87,6 +98,8 @@ type Tenant struct {
 	users   []*user
 	codes   map[string]*authCode
 	bearers map[string]*bearerToken // checked access tokens for Graph
+	issued  map[string][]string     // by object ID: the uti of tokens for Graph
+	revoked map[string]bool         // by uti
 	record  record
 	faults  faults
 }
@@ -99,10 +112,12 @@ func New(cfg Config) (*Tenant, error) {
 	}
 	t := &Tenant{
 		cfg:   cfg,
-		base:  cfg.BaseURL,
+		base:  defaultTo(cfg.BaseURL, DefaultBaseURL),
 		rng:   rand.New(rand.NewPCG(cfg.Seed, 0x656e747261)),
 		codes: map[string]*authCode{},
 		trust: map[string][]any{},
+
+		issued: map[string][]string{}, revoked: map[string]bool{},
 	}
 	t.store.init(cfg.Replicas)
 	t.record.misuse = cfg.OnMisuse
@@ -118,9 +133,13 @@ func (c *Config) complete() error {
 		return fmt.Errorf("entratest: Config.TenantID: %q is not a GUID", c.TenantID)
 	}
 	c.Name = defaultTo(c.Name, "Contoso")
-	c.BaseURL = defaultTo(c.BaseURL, DefaultBaseURL)
-	if err := checkBase(c.BaseURL); err != nil {
-		return fmt.Errorf("entratest: Config.BaseURL: %w", err)
+	for field, base := range map[string]string{"BaseURL": c.BaseURL, "STSURL": c.STSURL, "GraphURL": c.GraphURL} {
+		if base == "" {
+			continue
+		}
+		if err := checkBase(base); err != nil {
+			return fmt.Errorf("entratest: Config.%s: %w", field, err)
+		}
 	}
 	if c.Lag.Min < 0 || c.Lag.Max < c.Lag.Min {
 		return fmt.Errorf("entratest: Config.Lag: must be 0 <= Min <= Max, got %v to %v", c.Lag.Min, c.Lag.Max)
@@ -166,7 +185,7 @@ func checkBase(raw string) error {
 	return nil
 }
 
-// SetBaseURL tells the tenant where it is served, once that is known. Tokens
+// SetBaseURL sets the address at which the tenant is served. Tokens
 // issued before name the old issuer.
 func (t *Tenant) SetBaseURL(base string) error {
 	if err := checkBase(base); err != nil {
@@ -178,19 +197,64 @@ func (t *Tenant) SetBaseURL(base string) error {
 	return nil
 }
 
-// BaseURL is scheme and host of the tenant: the authority host (what MSAL and
-// azidentity append the tenant to) and the Graph host (what /v1.0 is appended to).
+// BaseURL is scheme and host of the authority: what MSAL and azidentity append the
+// tenant to. [Tenant.GraphURL] is the same unless Config says otherwise.
 func (t *Tenant) BaseURL() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.base
 }
 
+// graphBase, sts and login are the base URLs and issuers. The caller holds mu.
+func (t *Tenant) graphBase() string { return defaultTo(t.cfg.GraphURL, t.base) }
+
+func (t *Tenant) sts() string { return defaultTo(t.cfg.STSURL, t.base+"/sts") }
+
+func (t *Tenant) issuerV1() string { return t.sts() + "/" + t.cfg.TenantID + "/" }
+
+func (t *Tenant) issuer() string { return t.base + "/" + t.cfg.TenantID + "/v2.0" }
+
+// hosts are the names that the tenant answers to.
+func (t *Tenant) hosts() []string {
+	var all []string
+	for _, base := range []string{t.base, t.sts(), t.graphBase()} {
+		if u, err := url.Parse(base); err == nil {
+			all = append(all, strings.ToLower(u.Host))
+		}
+	}
+	return all
+}
+
+// answersTo reports whether a Host header names this tenant. Any other name is
+// refused: a page in the developer's browser could otherwise reach the tenant
+// under its own name, by DNS rebinding, and sign in as anyone.
+func (t *Tenant) answersTo(host string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	host = strings.ToLower(host)
+	name, port, err := net.SplitHostPort(host)
+	return slices.ContainsFunc(t.hosts(), func(known string) bool {
+		knownName, knownPort, knownErr := net.SplitHostPort(known)
+		return host == known || err == nil && knownErr == nil && port == knownPort && loopback.IsName(name) && loopback.IsName(knownName)
+	})
+}
+
 // ID is the tenant ID.
 func (t *Tenant) ID() string { return t.cfg.TenantID }
 
 // STS is what the version 1 issuer begins with: STS()/{tenant}/.
-func (t *Tenant) STS() string { return t.BaseURL() + "/sts" }
+func (t *Tenant) STS() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sts()
+}
+
+// GraphURL is scheme and host of Graph: what /v1.0 is appended to.
+func (t *Tenant) GraphURL() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.graphBase()
+}
 
 // Authority is {base}/{tenant}.
 func (t *Tenant) Authority() string { return t.BaseURL() + "/" + t.ID() }
@@ -210,8 +274,8 @@ func (t *Tenant) AuthorizeURL() string { return t.Authority() + "/oauth2/v2.0/au
 // KeysURL is where the signing keys are published.
 func (t *Tenant) KeysURL() string { return t.Authority() + "/discovery/v2.0/keys" }
 
-// GraphScope is the scope of Graph: {base}/.default.
-func (t *Tenant) GraphScope() string { return t.BaseURL() + "/.default" }
+// GraphScope is the scope of Graph: GraphURL()/.default.
+func (t *Tenant) GraphScope() string { return t.GraphURL() + "/.default" }
 
 func (t *Tenant) now() time.Time { return t.cfg.Now().UTC() }
 
@@ -244,6 +308,10 @@ func (t *Tenant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err := t.cfg.Sleep(r.Context(), t.cfg.Latency); err != nil {
 			panic(http.ErrAbortHandler)
 		}
+	}
+	if !t.answersTo(r.Host) {
+		http.Error(w, "entratest: this tenant does not answer to the host in the request", http.StatusMisdirectedRequest)
+		return
 	}
 	path := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	if path[0] == "v1.0" || path[0] == "beta" {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -44,15 +45,15 @@ func TestConfigErrors(t *testing.T) {
 func TestSameSeedSameAnswers(t *testing.T) {
 	t.Parallel()
 	play := func(seed uint64) string {
-		c := newClock()
-		tenant := newTenant(t, entratest.Config{Seed: seed, Now: c.now, FaultRate: 0.3})
+		c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		tenant := newTenant(t, entratest.Config{Seed: seed, Now: c.Now, FaultRate: 0.3})
 		d := directory(t, tenant, entratest.ApplicationAdministrator)
 		tenant.SetLag(entratest.Lag{Min: time.Second, Max: 20 * time.Second})
 		for i := range 30 {
 			name := fmt.Sprint("a", i%3)
-			_, _, _ = d.UpsertApplication(t.Context(), name, provision.ApplicationPatch{DisplayName: &name})
+			_, _ = create(t.Context(), d, name, provision.ApplicationPatch{DisplayName: &name})
 			_, _ = d.Applications(t.Context(), []provision.AppRef{byName("a0"), byName("a1"), byName("a2")})
-			c.pass(time.Second)
+			c.Advance(time.Second)
 		}
 		var b strings.Builder
 		for _, e := range tenant.Requests() {
@@ -76,7 +77,7 @@ func TestState(t *testing.T) {
 		for _, name := range names {
 			patch := productPatch()
 			patch.DisplayName = &name
-			a, _, err := d.UpsertApplication(t.Context(), name, patch)
+			a, err := create(t.Context(), d, name, patch)
 			require.NoError(t, err)
 			uris := []string{"api://" + a.AppID}
 			require.NoError(t, d.PatchApplication(t.Context(), a.ObjectID, provision.ApplicationPatch{IdentifierURIs: &uris}))
@@ -100,7 +101,7 @@ func TestState(t *testing.T) {
 	assert.Equal(t, "op1", app.Passwords[0].DisplayName)
 }
 
-// fake stands for a *testing.T that is to fail.
+// fake replaces a *testing.T in a test that must fail.
 type fake struct {
 	*testing.T
 	errors   []string
@@ -133,19 +134,19 @@ func TestMisuseFailsTheTest(t *testing.T) {
 
 func TestEarlyRetryIsCounted(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	tenant := newTenant(t, entratest.Config{Now: c.now})
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	tenant := newTenant(t, entratest.Config{Now: c.Now})
 	d := directory(t, tenant, entratest.ApplicationAdministrator)
 	try := func() {
-		_, _, _ = d.UpsertApplication(t.Context(), "x", provision.ApplicationPatch{DisplayName: ref("x")})
+		_, _ = create(t.Context(), d, "x", provision.ApplicationPatch{DisplayName: ref("x")})
 	}
 	tenant.FailAt(1, entratest.Fault{Kind: entratest.Throttle, RetryAfter: 5 * time.Second})
 	tenant.FailAt(2, entratest.Fault{Kind: entratest.Throttle, RetryAfter: 5 * time.Second})
 	try()
-	c.pass(5 * time.Second)
+	c.Advance(5 * time.Second)
 	try()
 	assert.Zero(t, tenant.Counts().Early)
-	c.pass(4 * time.Second)
+	c.Advance(4 * time.Second)
 	try()
 	assert.Equal(t, 1, tenant.Counts().Early)
 	assert.Equal(t, 2, tenant.Counts().Faults)
@@ -232,13 +233,13 @@ func TestConcurrentUse(t *testing.T) {
 		wait.Go(func() {
 			name := fmt.Sprint("app", i%4)
 			for {
-				_, _, err := d.UpsertApplication(t.Context(), name, provision.ApplicationPatch{DisplayName: &name})
+				_, err := create(t.Context(), d, name, provision.ApplicationPatch{DisplayName: &name})
 				if err == nil {
 					return
 				}
 				var api *provision.APIError
 				if errors.As(err, &api) && api.Status < 429 {
-					assert.NoError(t, err)
+					assert.ErrorContains(t, err, "already exists")
 					return
 				}
 			}

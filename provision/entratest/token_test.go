@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
@@ -218,8 +219,8 @@ func TestKeys(t *testing.T) {
 // needs.
 func TestCredentialsAndObjectsThatEnd(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	s := newShop(t, entratest.Config{Now: c.now}, starter)
+	c := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	s := newShop(t, entratest.Config{Now: c.Now}, starter)
 	d := directory(t, s.Tenant, entratest.ApplicationAdministrator)
 	ctx := t.Context()
 	want := func(what string, code float64) {
@@ -245,7 +246,7 @@ func TestCredentialsAndObjectsThatEnd(t *testing.T) {
 	want("resource deleted", 500011)
 	require.NoError(t, d.DeleteServicePrincipal(ctx, s.client.ObjectID))
 	want("client without service principal", 7000229)
-	c.pass(3 * 365 * 24 * time.Hour)
+	c.Advance(3 * 365 * 24 * time.Hour)
 	want("secret expired", 7000222)
 	d = directory(t, s.Tenant, entratest.ApplicationAdministrator)
 	require.NoError(t, d.DeleteApplication(ctx, s.client.ApplicationID))

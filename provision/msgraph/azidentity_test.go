@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
@@ -21,8 +22,8 @@ import (
 	"github.com/entragate/entragate/provision/msgraph"
 )
 
-// authority is how azidentity is told of an authority that is not Microsoft's:
-// its host, over https, and no instance discovery.
+// authority configures azidentity for an authority that is not Microsoft's: its host,
+// over https, and no instance discovery.
 func authority(s *entratest.Server) azcore.ClientOptions {
 	return azcore.ClientOptions{
 		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: s.BaseURL()},
@@ -41,7 +42,7 @@ func secretCredential(t *testing.T, s *entratest.Server, c entratest.Caller) azc
 }
 
 // over opens a Directory over HTTPS with a credential.
-func over(t *testing.T, s *entratest.Server, credential azcore.TokenCredential) *msgraph.Directory {
+func over(t *testing.T, s *entratest.Server, credential azcore.TokenCredential) provision.Directory {
 	t.Helper()
 	d, err := msgraph.New(msgraph.Config{Credential: credential, GraphURL: s.BaseURL(), HTTPClient: s.Client()})
 	require.NoError(t, err)
@@ -75,18 +76,19 @@ func TestManagedIdentity(t *testing.T) {
 	d := over(t, s, credential)
 	id, err := d.Identity(t.Context())
 	require.NoError(t, err)
+	assert.InDelta(t, (24 * time.Hour).Seconds(), time.Until(id.TokenEnd).Seconds(), 600, "the tokens of managed identities live for 24 hours")
+	id.TokenEnd = time.Time{}
 	assert.Equal(t, provision.Identity{
 		ObjectID: c.ObjectID, AppID: c.AppID, TenantID: s.ID(), Name: "apim", Roles: []string{entratest.ApplicationAdministrator},
 	}, id)
-	app, created, err := d.UpsertApplication(t.Context(), "shop", provision.ApplicationPatch{DisplayName: new("Shop")})
+	app, err := d.CreateApplication(t.Context(), provision.ApplicationPatch{DisplayName: new("Shop")})
 	require.NoError(t, err)
-	assert.True(t, created)
 	assert.Equal(t, "Shop", app.DisplayName)
 	assert.Equal(t, 1, s.Counts().Tokens, "the token is cached by the credential")
 }
 
 // A credential that is refused is an answer, not an unknown outcome: nothing
-// was sent to Graph, and waiting does not mend it.
+// was sent to Graph, and waiting does not help.
 func TestRefusedCredential(t *testing.T) {
 	t.Parallel()
 	s := entratest.NewServer(t, entratest.Config{})
@@ -98,7 +100,7 @@ func TestRefusedCredential(t *testing.T) {
 	} {
 		wrong := c
 		change(&wrong)
-		_, _, err := open(t, s, wrong).UpsertApplication(t.Context(), "shop", provision.ApplicationPatch{})
+		_, err := open(t, s, wrong).CreateApplication(t.Context(), provision.ApplicationPatch{})
 		var api *provision.APIError
 		require.ErrorAs(t, err, &api, name)
 		assert.Equal(t, http.StatusUnauthorized, api.Status)
@@ -149,7 +151,7 @@ func TestLogHoldsNoSecret(t *testing.T) {
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
-	app, _, err := d.UpsertApplication(t.Context(), "shop", provision.ApplicationPatch{DisplayName: new("x")})
+	app, err := d.CreateApplication(t.Context(), provision.ApplicationPatch{DisplayName: new("x")})
 	require.NoError(t, err)
 	added, err := d.AddPassword(t.Context(), app.ObjectID, provision.PasswordRequest{DisplayName: "op"})
 	require.NoError(t, err)

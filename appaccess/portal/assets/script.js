@@ -33,3 +33,33 @@ for (const form of document.querySelectorAll("form[method=post]")) {
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
+
+// One tick chooses all rows that are shown.
+for (const head of document.querySelectorAll("th.tick")) {
+  const boxes = head.closest("table").querySelectorAll("td.tick input");
+  const all = document.createElement("input");
+  all.type = "checkbox";
+  all.setAttribute("aria-label", "Choose all that are shown");
+  all.addEventListener("change", () => { for (const box of boxes) box.checked = all.checked; });
+  head.replaceChildren(all);
+}
+
+// Times in the reader's own zone and format; the hint keeps UTC.
+const formats = { date: { dateStyle: "medium" }, moment: { dateStyle: "medium", timeStyle: "short" } };
+for (const time of document.querySelectorAll("time[data-time]")) {
+  const format = formats[time.dataset.time];
+  if (format) time.textContent = new Intl.DateTimeFormat(undefined, format).format(new Date(time.dateTime));
+}
+
+// Numbers in the reader's format.
+for (const number of document.querySelectorAll("data[value]")) {
+  number.textContent = new Intl.NumberFormat().format(Number(number.value));
+}
+
+// The first thing to know about a refused form is what was wrong with it.
+document.getElementById("problems")?.focus();
+
+// Back and Reload lead to the page that a value shown once belongs to, not to the
+// form that was sent for it.
+const shownOnce = document.querySelector("[data-replace]");
+if (shownOnce) history.replaceState(null, "", shownOnce.dataset.replace);

@@ -1,0 +1,104 @@
+package entratest
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Policy is what a tenant forbids. The zero value forbids nothing but what
+// every tenant does.
+type Policy struct {
+	// NoSecrets refuses addPassword: CredentialTypeNotAllowedAsPerAppPolicy.
+	NoSecrets bool
+	// MaxSecretLifetime refuses longer secrets:
+	// CredentialInvalidLifetimeAsPerAppPolicy. 0: no limit.
+	MaxSecretLifetime time.Duration
+	// AnyURI allows App ID URIs without the tenant ID, the application ID or
+	// the tenant's domain in them, as older tenants do.
+	AnyURI bool
+	// StrictOwnedBy refuses callers with Application.ReadWrite.OwnedBy alone
+	// every list and every object that they do not own. Microsoft documents both.
+	StrictOwnedBy bool
+	// RestoreNeedsRole refuses a restore to callers with
+	// Application.ReadWrite.OwnedBy that hold no directory role. Microsoft
+	// documents both.
+	RestoreNeedsRole bool
+	// UpsertWithoutOwner leaves what a PATCH creates without an owner, as users
+	// reported: a caller with Application.ReadWrite.OwnedBy cannot change it then.
+	UpsertWithoutOwner bool
+	// CreateWithoutOwner leaves what a POST creates without an owner, too.
+	CreateWithoutOwner bool
+	// Quota is how many objects a caller without an administrator's rights may
+	// create, soft-deleted ones included; 0: [DefaultQuota], negative: no limit.
+	Quota int
+	// RestoreGrants brings back, with a restored service principal, the
+	// assignments that went with it. Both is reported of Entra.
+	RestoreGrants bool
+}
+
+// DefaultQuota is the limit of Entra for callers that are no administrators.
+const DefaultQuota = 250
+
+// checkURIs checks App ID URIs that were not there before: form, policy and
+// holders, soft-deleted ones too.
+func (t *Tenant) checkURIs(a, old *application) *graphError {
+	seen := map[string]bool{}
+	for _, uri := range a.IdentifierURIs {
+		if seen[uri] {
+			return bad("The request contains a duplicate value for property 'identifierUris'.").about("DuplicateValue", "identifierUris")
+		}
+		seen[uri] = true
+		if old != nil && slices.Contains(old.IdentifierURIs, uri) {
+			continue
+		}
+		if len(uri) > 255 {
+			return tooLong("identifierUris", "Application")
+		}
+		u, err := url.Parse(uri)
+		if err != nil || !slices.Contains([]string{"api", "https", "urn", "ms-appx"}, u.Scheme) || strings.HasSuffix(uri, "/") {
+			return invalid("identifierUris", "Application")
+		}
+		if !t.cfg.Policy.AnyURI && !t.allowedURI(uri, u, a.AppID) {
+			return bad("Values of identifierUris property must use a verified domain of the organization or its subdomain: '%s'.", uri).about("HostNameNotOnVerifiedDomain", "identifierUris")
+		}
+		if holder := t.store.byURI[uri]; holder != "" && holder != a.ID {
+			return bad("Another object with the same value for property identifierUris already exists.").about("ObjectConflict", "identifierUris")
+		}
+	}
+	return nil
+}
+
+func (t *Tenant) allowedURI(uri string, u *url.URL, appID string) bool {
+	if u.Scheme == "api" && (strings.Contains(uri, appID) || strings.Contains(uri, t.cfg.TenantID)) {
+		return true
+	}
+	host := u.Hostname()
+	return host == t.domain() || strings.HasSuffix(host, "."+t.domain())
+}
+
+// checkSecret is what the tenant's app management policy says of a new secret.
+func (p Policy) checkSecret(start, end time.Time) *graphError {
+	if p.NoSecrets {
+		return bad("Credential type not allowed as per assigned policy 'DefaultPolicy'.").
+			coded("CredentialTypeNotAllowedAsPerAppPolicy").about("CredentialTypeNotAllowedAsPerAppPolicy", "passwordCredentials")
+	}
+	if p.MaxSecretLifetime > 0 && end.Sub(start) > p.MaxSecretLifetime {
+		return bad("Credential lifetime exceeds the max value allowed as per assigned policy 'DefaultPolicy'.").
+			coded("CredentialInvalidLifetimeAsPerAppPolicy").about("CredentialInvalidLifetimeAsPerAppPolicy", "passwordCredentials")
+	}
+	return nil
+}
+
+func (e *graphError) coded(code string) *graphError {
+	e.code = code
+	return e
+}
+
+// SetPolicy replaces Config.Policy.
+func (t *Tenant) SetPolicy(p Policy) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cfg.Policy = p
+}

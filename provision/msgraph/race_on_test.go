@@ -1,5 +1,0 @@
-//go:build race
-
-package msgraph_test
-
-const raceEnabled = true

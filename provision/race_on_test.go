@@ -1,5 +1,0 @@
-//go:build race
-
-package provision_test
-
-const raceEnabled = true

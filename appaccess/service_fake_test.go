@@ -42,7 +42,7 @@ type fixture struct {
 	store *faultyStore
 	entra *fakeEntra
 	clock *testkit.Clock
-	log   *bytes.Buffer
+	log   *testkit.Log
 }
 
 func newFixture(t testing.TB, change ...func(*appaccess.ServiceConfig)) *fixture {
@@ -60,13 +60,13 @@ func onSQLite(t testing.TB) appaccess.Store {
 func newFixtureOn(t testing.TB, db appaccess.Store, change ...func(*appaccess.ServiceConfig)) *fixture {
 	t.Helper()
 	h := &fixture{
-		t: t, store: &faultyStore{Store: db}, entra: newFakeEntra(), log: &bytes.Buffer{},
+		t: t, store: &faultyStore{Store: db}, entra: newFakeEntra(), log: &testkit.Log{},
 		clock: testkit.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
 	}
 	h.entra.store = h.store
 	cfg := appaccess.ServiceConfig{
 		Store: h.store, Provisioner: h.entra, TenantID: tenantID, Now: h.clock.Now, ReadOpenAPI: openapi.Import,
-		Logger:            slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:            h.log.Logger(slog.LevelDebug),
 		OneTimeSecretKeys: []appaccess.OneTimeSecretKey{{ID: "k1", Key: sealingKey(1)}},
 	}
 	for _, f := range change {

@@ -1,11 +1,9 @@
 package middleware_test
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 	"github.com/entragate/entragate/middleware/gatetest"
 	"github.com/entragate/entragate/provision/entratest"
@@ -25,24 +24,6 @@ type clock struct{ ahead atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// buffer is a log that goroutines write.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // In process, in managed mode.
 func TestAttacksManaged(t *testing.T) {
 	t.Parallel()
@@ -51,12 +32,12 @@ func TestAttacksManaged(t *testing.T) {
 	require.NoError(t, err)
 	c := newCatalog()
 	c.enforce(auditOperations)
-	var log buffer
+	var log testkit.Log
 	cfg := managed(nil, c)
 	cfg.Tenants, cfg.Authority, cfg.STS = []string{tenant.ID()}, tenant.BaseURL(), tenant.STS()
 	cfg.HTTPClient = &http.Client{Transport: tenant.Transport()}
 	cfg.Now, cfg.KeyInterval = now.now, time.Nanosecond
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Logger = log.Logger(slog.LevelDebug)
 	target := target(tenant)
 	target.Path, target.Operations = "/echo/orders/7", auditTarget
 	var reached atomic.Int64

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -79,9 +80,9 @@ func TestPathParameters(t *testing.T) {
 // What a request holds cannot fill the log.
 func TestLongRequestsInTheLog(t *testing.T) {
 	t.Parallel()
-	var log buffer
+	var log testkit.Log
 	cfg := managed(newEntra(), newCatalog())
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Logger = log.Logger(slog.LevelDebug)
 	var last middleware.Decision
 	cfg.Audit = func(_ *http.Request, d middleware.Decision) { last = d }
 	h := open(t, cfg).Wrap(echo)

@@ -1,7 +1,6 @@
 package middleware_test
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -22,7 +22,7 @@ import (
 func TestMisplacedKeyIsNotLogged(t *testing.T) {
 	t.Parallel()
 	made, hash := appaccess.NewKey()
-	var logged bytes.Buffer
+	var logged testkit.Log
 	var audited []middleware.Decision
 	gate, err := middleware.New(middleware.Config{
 		Products:      []middleware.Product{{ID: "p", Keys: true, Audiences: []string{"a"}, Role: "r", APIs: []string{"orders"}}},
@@ -30,7 +30,7 @@ func TestMisplacedKeyIsNotLogged(t *testing.T) {
 		APIs:          []appaccess.API{{ID: "orders", Path: "/orders"}},
 		Subscriptions: []appaccess.Subscription{{ID: "s", Scope: appaccess.AllAPIs, PrimaryHash: hash, State: appaccess.SubscriptionActive}},
 		Authority:     "http://127.0.0.1:1",
-		Logger:        slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:        logged.Logger(slog.LevelDebug),
 		Audit:         func(_ *http.Request, d middleware.Decision) { audited = append(audited, d) },
 	})
 	require.NoError(t, err)

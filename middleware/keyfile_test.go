@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -23,9 +24,9 @@ func fileGate(t *testing.T, path string, down bool) (status int, log string) {
 	if down {
 		e.answer = unreachable
 	}
-	var out buffer
+	var out testkit.Log
 	c := config(e)
-	c.KeyFile, c.Logger = path, slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.KeyFile, c.Logger = path, out.Logger(slog.LevelDebug)
 	before, _ := os.Lstat(path)
 	g, err := middleware.New(c)
 	require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -86,11 +87,11 @@ func (m *memory) fail(err error) {
 const keysURL = authority + "/" + tenantID + "/discovery/v2.0/keys"
 
 // remembering configures a gate whose Catalog remembers keys, and its log.
-func remembering(e *entra, m *memory) (middleware.Config, *buffer) {
+func remembering(e *entra, m *memory) (middleware.Config, *testkit.Log) {
 	c := managed(e, nil)
 	c.Catalog = m
-	log := &buffer{}
-	c.Logger = slog.New(slog.NewTextHandler(log, nil))
+	log := &testkit.Log{}
+	c.Logger = log.Logger(slog.LevelInfo)
 	return c, log
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -554,9 +555,9 @@ func TestChangesOfKeysAreLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := newEntra()
-		var log buffer
+		var log testkit.Log
 		c := config(e)
-		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Logger = log.Logger(slog.LevelDebug)
 		g, err := middleware.New(c)
 		require.NoError(t, err)
 		require.NoError(t, g.Ready(t.Context()))

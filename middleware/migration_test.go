@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -342,9 +343,9 @@ func TestReadyFetchesOldKeys(t *testing.T) {
 // The client ID of a refused token is reported as a claim that nobody verified.
 func TestClaimedClient(t *testing.T) {
 	t.Parallel()
-	var log buffer
+	var log testkit.Log
 	cfg := managed(newEntra(), newCatalog())
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	cfg.Logger = log.Logger(slog.LevelInfo)
 	g := open(t, cfg)
 	for name, tc := range map[string]struct {
 		token, claimed string
@@ -392,8 +393,8 @@ func TestReportOnlyDoesNotWait(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	warned := func(cfg middleware.Config, use func(*middleware.Gate)) string {
-		var log buffer
-		cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		var log testkit.Log
+		cfg.Logger = log.Logger(slog.LevelWarn)
 		use(open(t, cfg))
 		return log.String()
 	}

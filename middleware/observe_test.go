@@ -21,6 +21,7 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/internal/race"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -104,11 +105,11 @@ func TestExplainARoute(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	t.Parallel()
-	var log buffer
+	var log testkit.Log
 	e := newEntra()
 	cfg := config(e)
 	cfg.KeyInterval = time.Nanosecond
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Logger = log.Logger(slog.LevelDebug)
 	h := open(t, cfg).Product("starter")(echo)
 	good, bad := mint(t, claims(nil)), mint(t, claims(object{"roles": []string{"x\nlevel=ERROR msg=forged"}}))
 	lines := func(f func()) string {
@@ -296,9 +297,9 @@ func TestReportOnlyByItself(t *testing.T) {
 
 	for reportOnly, message := range map[bool]string{true: "request would be refused", false: "request refused"} {
 		level := map[bool]string{true: "INFO", false: "DEBUG"}[reportOnly]
-		var log buffer
+		var log testkit.Log
 		cfg.ReportOnly = reportOnly
-		cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		cfg.Logger = log.Logger(slog.LevelDebug)
 		h := open(t, cfg).Wrap(echo)
 		assert.Equal(t, reportOnly, strings.Contains(log.String(), `level=WARN msg="report-only mode: every request passes"`))
 		for _, tc := range []struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -323,9 +324,9 @@ func BenchmarkOperations(b *testing.B) {
 // Anybody can ask for an operation that does not exist, so that is no warning.
 func TestUnknownOperationsAreNotWarnedOf(t *testing.T) {
 	t.Parallel()
-	var log buffer
+	var log testkit.Log
 	c := withOperations(appaccess.EnforceOperations, orderOperations)
-	c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.Logger = log.Logger(slog.LevelDebug)
 	h := open(t, c).Wrap(echo)
 	get(h, "/echo/nothing/like/this")
 	get(h, "/echo/nothing/like/this", "Authorization", "Bearer x")

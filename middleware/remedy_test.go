@@ -1,7 +1,6 @@
 package middleware_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/middleware"
 )
 
@@ -54,7 +54,7 @@ func TestRemedies(t *testing.T) {
 // A caller quotes the ID of a refusal, and the operator finds it in the log.
 func TestARefusalCanBeQuoted(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
+	var log testkit.Log
 	cfg := config(newEntra())
 	cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
 	var audited []middleware.Decision

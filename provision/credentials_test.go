@@ -3,6 +3,7 @@ package provision_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -305,8 +306,8 @@ func TestSecretsAreNotKept(t *testing.T) {
 	t.Parallel()
 	h := newHands(t, starter())
 	cfg, v := h.config(), newVault()
-	var log strings.Builder
-	cfg.Logger = textLogger(&log)
+	var log testkit.Log
+	cfg.Logger = log.Logger(slog.LevelInfo)
 	c, err := h.engineOf(cfg).AddCredential(t.Context(), "c1", v.request("1"))
 	require.NoError(t, err)
 	secret := v.secrets[c.KeyID].Reveal()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +16,6 @@ import (
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
-
-func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // TestDenied: without the role nothing is done, and the error says which role to
 // assign, to whom, and who may do that.

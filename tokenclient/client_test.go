@@ -1,7 +1,6 @@
 package tokenclient_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"golang.org/x/oauth2"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/tokenclient"
 )
 
@@ -173,7 +173,7 @@ func TestTokenNeverPrints(t *testing.T) {
 	require.NoError(t, err)
 	out, err := json.Marshal(token)
 	require.NoError(t, err)
-	var log bytes.Buffer
+	var log testkit.Log
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "token", token, "source", s)
 	holder := struct{ t *tokenclient.Token }{token}
 	text := fmt.Sprintf("%v %+v %#v %s %q %v %#v %+v", token, token, token, token, token, *token, holder, s) + string(out) + log.String()
@@ -190,9 +190,9 @@ func TestLog(t *testing.T) {
 		}
 		grantToken(w, n, 3600)
 	})
-	var log bytes.Buffer
+	var log testkit.Log
 	clk := newClock()
-	s := newClient(t, e, clk, func(cfg *tokenclient.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) }).Source(scope)
+	s := newClient(t, e, clk, func(cfg *tokenclient.Config) { cfg.Logger = log.Logger(slog.LevelInfo) }).Source(scope)
 	mustFail(t, s)
 	clk.advance(time.Minute)
 	mustToken(t, s)

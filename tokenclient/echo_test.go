@@ -1,7 +1,6 @@
 package tokenclient_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/tokenclient"
 )
 
@@ -99,11 +99,11 @@ func TestEchoedCredentialIsNotShown(t *testing.T) {
 						basic := strings.TrimPrefix(r.Header.Get("Authorization"), "Basic ")
 						return answer(encode(hush) + basic + encode(r.RequestURI) + encode(query))
 					})
-					var logged bytes.Buffer
+					var logged testkit.Log
 					clk := newClock()
 					c, err := tokenclient.New(tokenclient.Config{
 						ClientID: clientID, TokenURL: address + "/token?fkey=" + query, Credential: tokenclient.Secret(hush),
-						SecretInHeader: inHeader, Now: clk.Now, Sleep: clk.Sleep, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+						SecretInHeader: inHeader, Now: clk.Now, Sleep: clk.Sleep, Logger: logged.Logger(slog.LevelInfo),
 					})
 					require.NoError(t, err)
 					failed := mustFail(t, c.Source(scope))
@@ -172,7 +172,7 @@ func TestQueryOfTokenURLIsNotShown(t *testing.T) {
 // Not parallel: it watches the standard logger, to which net/http writes what
 // it finds on a connection that nobody uses.
 func TestEchoBehindTheAnswerIsNotLogged(t *testing.T) {
-	var logged bytes.Buffer
+	var logged testkit.Log
 	log.SetOutput(&logged)
 	defer log.SetOutput(io.Discard)
 	address := rawServer(t, func(_ *http.Request, body string) string {

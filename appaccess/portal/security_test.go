@@ -15,6 +15,7 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/portal"
+	"github.com/entragate/entragate/internal/testkit"
 )
 
 func TestForgedRequestsAreRefused(t *testing.T) {
@@ -424,10 +425,9 @@ func TestABlockedUserLocksNobodyOut(t *testing.T) {
 
 func TestLogsHoldNoSecret(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	var logged strings.Builder
+	var logged testkit.Log
 	w := newWorld(t, func(_ *world, c *portal.Config) {
-		c.Logger = slog.New(slog.NewTextHandler(lockedWriter{&mu, &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Logger = logged.Logger(slog.LevelDebug)
 	})
 	w.orders()
 	one := w.application("shop", "ada")
@@ -440,22 +440,9 @@ func TestLogsHoldNoSecret(t *testing.T) {
 	assert.Equal(t, http.StatusOK, tried.Status)
 	hasNot(t, tried, secret)
 	w.visit("broken").get("/")
-	mu.Lock()
-	defer mu.Unlock()
 	assert.Contains(t, logged.String(), "internal-detail-7", "what fails is logged")
 	assert.NotContains(t, logged.String(), secret)
 	assert.NotContains(t, logged.String(), "eyJ")
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	to *strings.Builder
-}
-
-func (w lockedWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.to.Write(p)
 }
 
 func TestConfigurationIsCheckedAtOnce(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -108,7 +108,7 @@ func TestNewKey(t *testing.T) {
 // In report-only mode everything passes, and the log says what would not.
 func TestReportOnly(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log testkit.Log
 	url := start(t, entratest.NewServer(t, entratest.Config{}), map[string]string{"REPORT_ONLY": "true"}, &log)
 	for _, header := range [][]string{nil, {"Authorization", "Bearer x"}} {
 		status, body := call(t, url+"/hello", header...)
@@ -122,24 +122,6 @@ func TestReportOnly(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2, refusals, "with a token and without: %s", log.String())
-}
-
-// syncBuffer is a buffer that is read while others write.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // What is missing is named.

@@ -1,8 +1,9 @@
 // Package testkit has what the tests of several packages need: a clock that only a
-// test moves, and certificates.
+// test moves, a log that can be read while others write to it, and certificates.
 package testkit
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -11,7 +12,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -43,6 +46,34 @@ func (c *Clock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 	c.Advance(d)
 	return nil
+}
+
+// Log keeps what is written to it. A gate, a catalog and a client also log from
+// goroutines of their own, so a test must not read their log from a bytes.Buffer.
+// The zero value is empty; it is safe for concurrent use.
+type Log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write keeps p.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// String returns all that was written.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Logger returns a logger that writes a line of text for each record of at least a
+// level.
+func (l *Log) Logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
 }
 
 // Certificate returns a self-signed certificate of a key.

@@ -1,7 +1,6 @@
 package msgraph_test
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/directorytest"
 	"github.com/entragate/entragate/provision/entratest"
@@ -144,11 +144,11 @@ func TestLogHoldsNoSecret(t *testing.T) {
 	s := entratest.NewServer(t, entratest.Config{})
 	c, err := s.AddCaller("provisioner", entratest.ApplicationAdministrator)
 	require.NoError(t, err)
-	var log bytes.Buffer
+	var log testkit.Log
 	credential := secretCredential(t, s, c)
 	d, err := msgraph.New(msgraph.Config{
 		Credential: credential, GraphURL: s.BaseURL(), HTTPClient: s.Client(),
-		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: log.Logger(slog.LevelDebug),
 	})
 	require.NoError(t, err)
 	app, err := d.CreateApplication(t.Context(), provision.ApplicationPatch{DisplayName: new("x")})

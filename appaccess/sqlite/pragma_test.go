@@ -28,10 +28,10 @@ func TestPragmasOnEveryConnection(t *testing.T) {
 				assert.Equal(t, value, got, pragma)
 			}
 		}
-		assert.Equal(t, connections, db.Stats().InUse)
+		assert.Equal(t, db.Stats().MaxOpenConnections, db.Stats().InUse, "all were looked at")
 	}
 	check(s.db.open.read, readers, map[string]string{"journal_mode": "wal", "busy_timeout": "30000", "query_only": "1", "trusted_schema": "0"})
-	check(s.db.open.gate, lookups+1, map[string]string{"journal_mode": "wal", "query_only": "1"})
+	check(s.db.open.gate, lookups+1, map[string]string{"journal_mode": "wal", "query_only": "1"}) // and hold
 	check(s.db.open.write, 1, map[string]string{"journal_mode": "wal", "busy_timeout": "30000", "query_only": "0", "synchronous": "2"})
 }
 

@@ -8,6 +8,12 @@
 // running store was copied without its -wal: the newest commits, or all, are missing
 // in such a copy, and Restore refuses it.
 //
+// If one of the three is moved away while a process uses the store, every call fails
+// with [appaccess.ErrUnavailable] and names it, until it is back. Nothing that was
+// acknowledged is lost, unless a process is killed meanwhile. A backup may take the
+// place of a missing file; a file that uses a -wal is refused there until all
+// processes are started again, because its newest commits may be missing.
+//
 // A newer version of this package upgrades the file when it opens it. Processes of
 // an older version go on working if the upgrade only added something; otherwise
 // every call of theirs, and their Open, says that a newer program is needed. There
@@ -21,6 +27,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -80,19 +87,26 @@ type database struct {
 	remove     string // directory to remove at Close
 	migrations []sqlstore.Migration
 
-	mu   sync.Mutex
-	open *connections // nil: to be opened
+	mu     sync.Mutex
+	open   *connections // nil: to be opened
+	missed bool         // the file was missing since it was opened
 }
 
 // connections are those to one file.
 type connections struct {
-	file os.FileInfo
+	path  string
+	files files // that the connections use; without the last two until all are known
 	// counted: the file is one of openFiles.
 	counted bool
-	wal     os.FileInfo // of its -wal, as last seen
-	read    *sql.DB     // for reads of the management plane
-	gate    *sql.DB     // for look-ups and the feed
-	write   *sql.DB     // one connection
+	read    *sql.DB // for reads of the management plane
+	gate    *sql.DB // for look-ups and the feed
+	write   *sql.DB // one connection
+	// hold is never used. SQLite removes the -wal and the -shm with the last
+	// connection, so the same ones stay as long as there is one.
+	hold *sql.Conn
+	// failed: the file system refused something. A connection that was made while
+	// it was read-only stays read-only.
+	failed bool
 }
 
 func (d *database) prepare(ctx context.Context, path string) error {
@@ -117,34 +131,81 @@ func (d *database) prepare(ctx context.Context, path string) error {
 }
 
 func connect(ctx context.Context, path string, migrations []sqlstore.Migration) (c *connections, err error) {
-	c = &connections{}
+	c = &connections{path: path}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
 		}
 	}()
-	if c.file, err = os.Stat(path); err != nil {
+	if c.files.main, err = os.Stat(path); err != nil {
 		return c, err
 	}
-	if err := openFiles.add(path, c.file); err != nil {
+	if err := openFiles.add(path, c.files.main); err != nil {
 		return c, err
 	}
 	c.counted = true
-	if c.write, err = sql.Open("sqlite", dsn(path, false)); err != nil {
+	if c.write, err = c.pool(1, false); err != nil {
 		return c, err
 	}
-	c.write.SetMaxOpenConns(1)
 	if err := migrate(ctx, c.write, migrations); err != nil {
 		return c, err
 	}
-	for db, n := range map[**sql.DB]int{&c.read: readers, &c.gate: lookups + 1} {
-		if *db, err = sql.Open("sqlite", dsn(path, true)); err != nil {
-			return c, err
-		}
-		(*db).SetMaxOpenConns(n)
-		(*db).SetMaxIdleConns(n)
+	if c.read, err = c.pool(readers, true); err != nil {
+		return c, err
 	}
-	return c, nil
+	if c.gate, err = c.pool(lookups+2, true); err != nil { // for the feed and hold, too
+		return c, err
+	}
+	if c.hold, err = c.gate.Conn(ctx); err != nil {
+		return c, err
+	}
+	c.files, err = look(path)
+	return c, err
+}
+
+// pool returns a pool of n connections, which are made when they are needed.
+func (c *connections) pool(n int, readOnly bool) (*sql.DB, error) {
+	driver, err := sqlite.NewConnector(dsn(c.path, readOnly))
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector{driver, c})
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db, nil
+}
+
+// connector makes connections to the same three files only. SQLite makes a -wal
+// that is missing, and would then find none of the latest commits.
+type connector struct {
+	driver.Connector
+	c *connections
+}
+
+func (k connector) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := k.c.complete(); err != nil {
+		return nil, err
+	}
+	conn, err := k.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.c.complete(); err != nil { // they may have been moved meanwhile
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// complete refuses to go on unless all files are in their places.
+func (c *connections) complete() error {
+	if c.files.wal == nil {
+		return nil // they are not known yet
+	}
+	now, err := look(c.path)
+	if err != nil {
+		return err
+	}
+	return c.files.same(c.path, now)
 }
 
 func (c *connections) close() error {
@@ -152,49 +213,77 @@ func (c *connections) close() error {
 		return nil
 	}
 	var errs []error
+	if c.hold != nil {
+		errs = append(errs, c.hold.Close())
+	}
 	for _, db := range []*sql.DB{c.read, c.gate, c.write} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
 	}
 	if c.counted {
-		openFiles.remove(c.file)
+		openFiles.remove(c.files.main)
 		c.counted = false
 	}
 	return errors.Join(errs...)
 }
 
 // current returns the connections to the file that now has the path. SQLite goes
-// on with a file that was removed or replaced, and what is then written is lost.
-// The file is only looked at: to open and close it would release all locks.
+// on with files that were removed or replaced, and what is then written is lost. Files
+// that are missing are awaited: the connections stay, so that nothing is lost
+// once all are back. The files are only looked at: to open and close one would
+// release all locks.
 func (d *database) current(ctx context.Context) (*connections, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	info, err := os.Stat(d.path)
-	wal, _ := os.Stat(d.path + "-wal")
-	if err == nil && d.open != nil && os.SameFile(info, d.open.file) {
-		d.open.wal = wal
-		return d.open, nil
-	}
-	// SQLite leaves the log of a file that was replaced, and would apply it to
-	// the new file. It is compared before its last connection is closed, so
-	// that no other file can have its number.
-	stale := d.open != nil && wal != nil && d.open.wal != nil && os.SameFile(wal, d.open.wal)
-	_ = d.open.close()
-	d.open = nil
-	if stale {
-		_ = os.Remove(d.path + "-wal")
-		_ = os.Remove(d.path + "-shm")
-	}
+	now, err := look(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("the database file is gone: %w: %w", appaccess.ErrUnavailable, err)
+		d.missed = true
+		return nil, err
+	}
+	if d.open != nil && os.SameFile(now.main, d.open.files.main) {
+		if err := d.open.files.same(d.path, now); err != nil {
+			return nil, err
+		}
+		if !d.open.failed {
+			return d.open, nil
+		}
+	}
+	if err := d.leave(now); err != nil {
+		return nil, err
 	}
 	d.open, err = connect(ctx, d.path, d.migrations)
 	if err != nil {
 		d.open = nil
 		return nil, fmt.Errorf("the database file cannot be opened again: %w: %w", appaccess.ErrUnavailable, err)
 	}
+	d.missed = false
 	return d.open, nil
+}
+
+// leave closes the connections, because now another file has the path or because
+// they failed.
+func (d *database) leave(now files) error {
+	if d.open == nil {
+		return nil
+	}
+	replaced := !os.SameFile(now.main, d.open.files.main)
+	if replaced && d.missed {
+		if err := refuseUnlessWhole(d.path, now.main); err != nil {
+			return err
+		}
+	}
+	// SQLite leaves the log of a file that was replaced, and would apply it to
+	// the new file. The log is compared before its last connection is closed, so
+	// that no other file can have its number.
+	stale := replaced && now.wal != nil && os.SameFile(now.wal, d.open.files.wal)
+	_ = d.open.close()
+	d.open = nil
+	if stale {
+		_ = os.Remove(d.path + "-wal")
+		_ = os.Remove(d.path + "-shm")
+	}
+	return nil
 }
 
 // create creates an empty file unless it exists. The file is never opened under
@@ -298,16 +387,16 @@ func (d *database) Close() error {
 }
 
 // Failure implements [sqlstore.Database]. After an error of the file system the next
-// call opens the file again: a connection that was made while the file system was
-// read-only stays read-only.
+// call opens the file again.
 func (d *database) Failure(err error) error {
 	if e := new(sqlite.Error); errors.As(err, &e) {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			_ = d.open.close()
-			d.open = nil
+			if d.open != nil {
+				d.open.failed = true
+			}
 		}
 	}
 	return failure(err)

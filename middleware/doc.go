@@ -217,7 +217,8 @@
 //   - forward the path that the gate decided on, and choose the target by
 //     Principal.API instead of reading the path again;
 //   - remove the caller's X-Forwarded headers, headers that name another path or
-//     method, and headers that name the caller, before it sets its own;
+//     method, and headers that name the caller, before it sets its own, also where
+//     the name has _ or . in place of -, which CGI servers do not distinguish;
 //   - not let the caller switch protocols: "Upgrade: h2c" opens a tunnel in which
 //     the gate sees no further request. Put [WebSocketOnly] between gate and proxy.
 //

@@ -64,23 +64,30 @@ func (f *forwarding) fromTrusted(r *http.Request) bool {
 	return a.IsValid() && slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// spoofable are headers from which some servers take the caller's address, or another
-// path, method, scheme or host than the request has. The gateway removes them all; set
-// writes the first four itself.
-var spoofable = map[string]bool{
-	"x-forwarded-for": true, "x-forwarded-proto": true, "x-forwarded-host": true, "x-forwarded-prefix": true,
-	"forwarded": true, "x-forwarded-by": true, "x-forwarded-port": true, "x-forwarded-scheme": true, "x-forwarded-ssl": true,
-	"x-forwarded-server": true, "x-forwarded-path": true, "x-forwarded-uri": true, "x-forwarded-method": true,
-	"x-scheme": true, "front-end-https": true, "x-url-scheme": true, "x-host": true, "x-original-host": true,
-	"x-real-ip": true, "x-client-ip": true, "x-cluster-client-ip": true, "true-client-ip": true, "cf-connecting-ip": true,
-	"x-original-url": true, "x-rewrite-url": true, "x-original-uri": true, "x-script-name": true, "script-name": true,
-	"x-http-method-override": true, "x-http-method": true, "x-method-override": true, "x-original-method": true,
+// spoofable reports whether some servers take the caller's address or identity, or
+// another path, method, scheme or host than the request has, from a header. The gateway
+// removes these headers; set writes some of them itself.
+func spoofable(name string) bool {
+	return spoofableNames[name] || slices.ContainsFunc(spoofablePrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// spoofablePrefixes cover headers such as X-Forwarded-User and X-Forwarded-Client-Cert
+// of other proxies, too.
+var spoofablePrefixes = []string{"x-forwarded", "x-original-", "x-rewrite-", "x-ms-client-principal", "x-auth-request-", "x-envoy-"}
+
+var spoofableNames = map[string]bool{
+	"forwarded": true, "x-scheme": true, "front-end-https": true, "x-url-scheme": true, "x-host": true,
+	"x-real-ip": true, "x-client-ip": true, "client-ip": true, "x-cluster-client-ip": true, "true-client-ip": true,
+	"cf-connecting-ip": true, "fastly-client-ip": true, "x-azure-clientip": true, "x-script-name": true, "script-name": true,
+	"x-remote-user": true, "remote-user": true,
+	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
+	"proxy": true, // CGI programs read it as HTTP_PROXY
 }
 
 // set writes the forwarding headers of a request to an API below prefix.
 func (f *forwarding) set(pr *httputil.ProxyRequest, prefix string) {
 	in, out := pr.In, pr.Out.Header
-	removeHeaders(out, func(name string) bool { return spoofable[name] })
+	removeHeaders(out, spoofable)
 	scheme, host, before := "http", in.Host, ""
 	if in.TLS != nil {
 		scheme = "https"

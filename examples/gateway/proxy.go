@@ -128,6 +128,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 	pr.Out.URL = x.target
 	pr.Out.Host = ""
+	pr.Out.Trailer = nil // the proxy would announce the caller's names, without values
 	p.forwarding.set(pr, x.prefix)
 	caller, ok := middleware.PrincipalFrom(pr.In.Context())
 	if !ok {
@@ -144,14 +145,25 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// removeHeaders deletes what a caller must not set. match gets names in lower
-// case and with dashes: some servers take _ for -.
+// removeHeaders deletes what a caller must not set. match gets names in lower case, with
+// a dash for every character that is neither letter nor digit: servers that pass headers
+// as variables, such as CGI's HTTP_X_REAL_IP, do not distinguish these characters.
 func removeHeaders(h http.Header, match func(name string) bool) {
 	for name := range h {
-		if match(strings.ReplaceAll(strings.ToLower(name), "_", "-")) {
+		if match(strings.Map(headerRune, name)) {
 			delete(h, name)
 		}
 	}
+}
+
+func headerRune(r rune) rune {
+	switch {
+	case 'A' <= r && r <= 'Z':
+		return r + 'a' - 'A'
+	case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+		return r
+	}
+	return '-'
 }
 
 // failed answers when the API did not. A request that the caller broke, such as

@@ -101,6 +101,8 @@ var lies = []string{
 	"X-Forwarded-For", "1.2.3.4", "X-Forwarded-Proto", "gopher", "X-Forwarded-Host", "evil.example", "X-Forwarded-Prefix", "/evil", "Forwarded", "for=1.2.3.4",
 	"X-Real-IP", "1.2.3.4", "X_Real_IP", "1.2.3.4", "X-Original-URL", "/admin", "X-Rewrite-URL", "/admin", "X-HTTP-Method-Override", "DELETE",
 	"X-Forwarded-Port", "1", "True-Client-IP", "1.2.3.4", "X-Method-Override", "DELETE",
+	"X.Forwarded.For", "1.2.3.4", "X-Forwarded-User", "evil", "X-Forwarded-Client-Cert", "evil", "X-Original~URI", "/admin",
+	"X-MS-CLIENT-PRINCIPAL-NAME", "evil", "Proxy", "http://evil.example", "Entragate.Client", "evil", "Entragate_Owner", "evil",
 }
 
 // What a stranger says of itself reaches no API.
@@ -120,6 +122,10 @@ func TestForwardingHeadersOfStrangers(t *testing.T) {
 		}
 	}
 	assert.NotContains(t, got.Header, "X-Forwarded-Port")
+	_, resp := s.raw(t, "POST /orders/x HTTP/1.1\r\nHost: x\r\nOcp-Apim-Subscription-Key: "+s.key+
+		"\r\nTransfer-Encoding: chunked\r\nTrailer: Entragate-Client\r\n\r\n3\r\nabc\r\n0\r\nEntragate-Client: evil\r\n\r\n")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.Empty(t, backend.got(t).Trailer)
 }
 
 // A trusted proxy is believed for address, scheme, host and prefix, and for

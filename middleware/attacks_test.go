@@ -241,7 +241,7 @@ func TestAttacksFindAProxyThatPassesForgedHeaders(t *testing.T) {
 		}
 	}
 	assert.NoError(t, attack.Run(target))
-	for _, pass = range []string{"X-Client", "X_Client", "X-Forwarded-For", "X-Original-Url", "X-Http-Method-Override"} {
+	for _, pass = range []string{"X-Client", "X_Client", "X.Client", "X-Forwarded-For", "X-Forwarded-User", "X-Original-Url", "X-Http-Method-Override"} {
 		assert.ErrorContains(t, attack.Run(target), "received "+pass)
 	}
 }

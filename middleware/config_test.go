@@ -223,6 +223,9 @@ func TestKeyNamesOfAnAPI(t *testing.T) {
 	get(hidden, "/own?orders-key=right")
 	assert.Equal(t, []string{"right"}, seen.Header.Values("X-Orders-Key"))
 	assert.Empty(t, seen.URL.RawQuery)
+	get(hidden, "/own?subscription-key=of-another&a=b")
+	assert.Equal(t, "a=b", seen.URL.RawQuery, "a log inside HideKeys sees no key of the Config's name either")
+	assert.Empty(t, seen.Header)
 
 	c.APIs[0].KeyHeader = "authorization"
 	_, err := middleware.New(c)

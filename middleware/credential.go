@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -165,8 +164,8 @@ func redact(r *http.Request, name string) {
 // those. HideKeys does not guard anything.
 //
 // If an API has key names of its own, HideKeys finds the API by the path, like
-// [Gate.Wrap]. It does not find the API if a handler further in removes a prefix
-// from the path.
+// [Gate.Wrap], and removes the parameter of Config.KeyQuery without moving it. It
+// does not find the API if a handler further in removes a prefix from the path.
 //
 // A key in the header takes precedence over one in the query, as in API
 // Management. If the query has the parameter more than once, the header is set
@@ -178,19 +177,18 @@ func (g *Gate) HideKeys(next http.Handler) http.Handler {
 			route, _ = byPath(p, r)
 		}
 		names := g.keysAt(route)
-		name := names.query
-		value, n := "", 0
-		if name != "" && r.URL.RawQuery != "" {
-			value, n = queryValue(r.URL.RawQuery, name)
-		}
-		if n > 0 {
+		c := g.find(r, names)
+		if c.keyInQuery || c.strayQuery {
 			r = r.WithContext(r.Context())
-			redact(r, name)
-			if len(r.Header[names.header]) == 0 {
-				if r.Header = r.Header.Clone(); r.Header == nil {
-					r.Header = http.Header{}
-				}
-				r.Header[names.header] = slices.Repeat([]string{value}, min(n, 2))
+			c.redactFrom(r, g.cfg.KeyQuery)
+		}
+		if c.keyInQuery && len(r.Header[names.header]) == 0 {
+			if r.Header = r.Header.Clone(); r.Header == nil {
+				r.Header = http.Header{}
+			}
+			r.Header[names.header] = []string{c.key}
+			if c.twoKeys {
+				r.Header[names.header] = []string{c.key, c.key}
 			}
 		}
 		next.ServeHTTP(w, r)

@@ -10,7 +10,7 @@
 //		Tenants: []string{"aaaabbbb-0000-cccc-1111-dddd2222eeee"},
 //		Products: []middleware.Product{{
 //			ID:        "orders",
-//			Audiences: []string{"55556666-ffff-7777-aaaa-8888bbbb9999"},
+//			Audiences: []string{"55556666-ffff-7777-aaaa-8888bbbb9999", "api://55556666-ffff-7777-aaaa-8888bbbb9999"},
 //			Role:      "Product.Orders.All",
 //		}},
 //	})
@@ -22,8 +22,8 @@
 //		...
 //
 // A product is what a caller can be granted: an audience (the application ID of
-// the product's backend application), an app role of it, and the APIs that the
-// product groups. There are three ways to guard a handler:
+// the product's backend application, and its api:// form for version 1 tokens), an
+// app role of it, and the APIs that the product groups. There are three ways to guard a handler:
 //
 //   - [Gate.Product] guards it with one product, whatever the path.
 //   - [Gate.API] guards it with all products that group one API.
@@ -178,8 +178,8 @@
 //     slash at the end of the path counts.
 //  5. HEAD needs what GET needs, unless the API has a HEAD operation. OPTIONS is an
 //     operation like any other. Letter case counts in methods.
-//  6. A header X-HTTP-Method-Override, X-HTTP-Method or X-Method-Override must not name
-//     another method than the request's own (400).
+//  6. A header X-HTTP-Method-Override, X-HTTP-Method or X-Method-Override, also with _ or
+//     . in place of -, must not name another method than the request's own (400).
 //  7. [appaccess.CheckOperations] refuses operations that routers could confuse.
 //  8. [Gate.CheckRoutes] finds operations without a route, and routes of several
 //     operations that need different permissions.

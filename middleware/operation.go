@@ -153,10 +153,13 @@ func (n *opNode) isLiteral(s string) bool {
 // operationOf finds the operation of a request to an API. A failure is answered if
 // operations are enforced, otherwise only recorded.
 func (o *operations) operationOf(r *http.Request, api string) (*operation, failure) {
-	for _, name := range methodOverrides {
-		for _, v := range r.Header[name] {
+	for name, values := range r.Header {
+		if !overridesMethod(name) {
+			continue
+		}
+		for _, v := range values {
 			if v != r.Method {
-				return nil, failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: name, actual: clip(v), expected: "the request's own method, or no such header"}
+				return nil, failure{reason: RequestAmbiguous, status: http.StatusBadRequest, field: clip(name), actual: clip(v), expected: "the request's own method, or no such header"}
 			}
 		}
 	}
@@ -201,9 +204,30 @@ func notFoundOperation(r *http.Request, expected string) failure {
 	return failure{reason: OperationNotFound, status: http.StatusNotFound, field: "operation", actual: clip(r.Method + " " + r.URL.Path), expected: expected}
 }
 
-// methodOverrides are headers, in canonical form, with which a request can make some
-// servers run another method than its own.
-var methodOverrides = [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+// methodOverrides are headers, in lower case, with which a request can make some servers
+// run another method than its own.
+var methodOverrides = [...]string{"x-http-method-override", "x-http-method", "x-method-override"}
+
+// overridesMethod reports whether a header is one of methodOverrides. Servers that pass
+// headers as variables, such as CGI and WSGI servers, do not distinguish -, _ and other
+// characters that are neither letters nor digits.
+func overridesMethod(name string) bool {
+	if name == "" || name[0]|0x20 != 'x' {
+		return false
+	}
+	return slices.ContainsFunc(methodOverrides[:], func(known string) bool {
+		if len(name) != len(known) {
+			return false
+		}
+		for i := range len(name) {
+			c := name[i] | 0x20 // lower case
+			if alphanumeric := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'; alphanumeric && c != known[i] || !alphanumeric && known[i] != '-' {
+				return false
+			}
+		}
+		return true
+	})
+}
 
 // met reports whether a token's roles include one alternative that the operation
 // needs for a product.

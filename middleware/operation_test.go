@@ -100,7 +100,7 @@ func TestOperationsAreMatched(t *testing.T) {
 		assert.Equal(t, c.reason, d.Reason, "rule %d: %s %s", c.rule, c.method, c.path)
 		assert.Equal(t, c.operation, d.Operation, "rule %d: %s %s", c.rule, c.method, c.path)
 	}
-	for _, header := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+	for _, header := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_Method_Override", "x-http_method", "X.Method.Override"} {
 		assert.Equal(t, middleware.RequestAmbiguous, g.Explain(send("GET", "/echo/orders/7", keyHeader, "key", header, "DELETE")).Reason, "rule 6: %s", header)
 		assert.Equal(t, middleware.Allowed, g.Explain(send("GET", "/echo/orders/7", keyHeader, "key", header, "GET")).Reason, header)
 	}

@@ -103,7 +103,7 @@ func respelled(a *attacker) error {
 // methodOverrides asks for another method of a permitted path with headers that some
 // frameworks honour.
 func methodOverrides(a *attacker) error {
-	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X_http_method_override"} {
 		for _, method := range []string{http.MethodDelete, http.MethodPost, "delete"} {
 			if err := a.header("Authorization", "Bearer "+a.reader(), name, method); err != nil {
 				return fmt.Errorf("%s: %s: %w", name, method, err)

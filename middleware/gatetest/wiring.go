@@ -26,18 +26,21 @@ func attacksOnWiring(t *Target) []Attack {
 var proxyHeaders = []string{
 	"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Real-Ip",
 	"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+	"X-Forwarded-User", "X-Forwarded-Client-Cert",
 }
 
 const forgedValue = "forged.example"
 
 // forgedHeaders sends a genuine token with headers that only a proxy may set. It also
-// sends them with _ instead of -, because CGI and WSGI servers treat both alike.
+// sends them with _ and . instead of -, because some CGI and WSGI servers do not
+// distinguish these characters.
 func forgedHeaders(a *attacker) error {
 	r := a.request()
 	r.Header.Set("Authorization", "Bearer "+a.token(nil, nil))
 	for _, name := range append(proxyHeaders, a.CallerHeaders...) {
 		r.Header[name] = []string{forgedValue}
 		r.Header[strings.ReplaceAll(name, "-", "_")] = []string{forgedValue}
+		r.Header[strings.ReplaceAll(name, "-", ".")] = []string{forgedValue}
 	}
 	if err := a.send(r); err != nil {
 		return err

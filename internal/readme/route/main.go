@@ -14,7 +14,7 @@ func main() {
 		Tenants: []string{"<tenant ID>"},
 		Products: []middleware.Product{{
 			ID:        "starter",
-			Audiences: []string{"<application ID>"},
+			Audiences: []string{"<application ID>", "api://<application ID>"},
 			Role:      "Product.Starter.All",
 		}},
 	})

@@ -2,12 +2,14 @@ package appaccess
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 )
 
-// What a Catalog logs of an outage: its beginning, a reminder each minute, and its
-// end. Without these bounds it would log each failed attempt to follow the store,
+// What a Catalog logs of an outage: its beginning, each reason that the server gives
+// and that was not logged yet, a reminder each minute, and its end. Without these bounds it would log each failed attempt to follow the store,
 // some a second.
 const (
 	outageReminder = time.Minute
@@ -21,23 +23,39 @@ type outage struct {
 	since  time.Time // first failure; zero: none
 	until  time.Time // first success after the last failure; zero: none yet
 	logged time.Time
+	codes  []string // of the server's answers, that were logged
 }
 
 // failed notes a failure and reports what is to be logged: nothing, or for how
-// long the outage has lasted, which is 0 when it begins.
-func (o *outage) failed(now time.Time) (lasts time.Duration, tell bool) {
+// long the outage has lasted, which is 0 when it begins. The first failure is often
+// only a lost connection, and the server gives its reason later.
+func (o *outage) failed(now time.Time, err error) (lasts time.Duration, tell bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	first := o.since.IsZero()
 	if first {
-		o.since = now
+		o.since, o.codes = now, nil
 	}
 	o.until = time.Time{}
-	if !first && now.Sub(o.logged) < outageReminder {
+	code := codeOf(err)
+	news := code != "" && !slices.Contains(o.codes, code)
+	if !first && !news && now.Sub(o.logged) < outageReminder {
 		return 0, false
+	}
+	if news {
+		o.codes = append(o.codes, code)
 	}
 	o.logged = now
 	return now.Sub(o.since), true
+}
+
+// codeOf returns the code of the answer of an SQL server, such as 53300 for too many
+// connections, or "" if the error is not an answer.
+func codeOf(err error) string {
+	if answer := (interface{ SQLState() string })(nil); errors.As(err, &answer) {
+		return answer.SQLState()
+	}
+	return ""
 }
 
 // succeeded notes that all answers are current. It reports whether that ends an
@@ -70,7 +88,7 @@ func (o *outage) lasts() bool {
 // lost logs, if it is time to, that the store cannot be followed. The handler
 // may be slow, so no lock is held.
 func (c *Catalog) lost(ctx context.Context, doing string, err error) {
-	lasts, tell := c.outage.failed(time.Now())
+	lasts, tell := c.outage.failed(time.Now(), err)
 	if !tell {
 		return
 	}

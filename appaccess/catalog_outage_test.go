@@ -92,6 +92,39 @@ func TestCatalogLogsAnOutageOnce(t *testing.T) {
 	}
 }
 
+// answered is an error with the code of an SQL server's answer.
+type answered string
+
+func (a answered) Error() string    { return "the server answers " + string(a) }
+func (a answered) SQLState() string { return string(a) }
+
+// A lost connection does not say why it was lost. The reason is logged as soon as the
+// server gives it, and each reason once.
+func TestCatalogLogsWhatTheServerSays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		book := &logBook{}
+		w := newWorld(t, appaccess.CatalogConfig{Logger: slog.New(book)})
+		fails := func(err error) []string {
+			w.store.set(func(s *moodyStore) { s.fail = err })
+			time.Sleep(5 * time.Second)
+			return book.take()
+		}
+		assert.Equal(t, []string{"WARN the store is unreachable for 0s while following its changes"}, fails(errReach))
+		still := fails(answered("53300"))
+		if assert.Len(t, still, 1) {
+			assert.True(t, strings.HasPrefix(still[0], "WARN the store is still unreachable for "), still[0])
+		}
+		assert.Empty(t, fails(errReach))
+		assert.Empty(t, fails(answered("53300")))
+		assert.Len(t, fails(fmt.Errorf("wrapped: %w", answered("57P03"))), 1)
+		assert.Empty(t, fails(nil))
+		time.Sleep(20 * time.Second)
+		assert.Len(t, book.take(), 1, "back")
+		assert.Len(t, fails(answered("53300")), 1, "another outage")
+	})
+}
+
 // A silent feed is an outage too, even without an error. A feed that is cut off again
 // and again is one outage.
 func TestCatalogLogsItsFeed(t *testing.T) {

@@ -297,7 +297,7 @@ func replica(dsn string) error {
 // fill asks for as many different keys and clients as there are, up to twice
 // the default bounds, for the popular ones in between, and for unknown ones.
 func fill(ctx context.Context, c *appaccess.Catalog, n int) (asked int, err error) {
-	const workers = 8
+	const workers = 64 // fill quickly: what is asked at once is one query
 	errs := make(chan error, workers)
 	most := min(n, 40_000)
 	for w := range workers {

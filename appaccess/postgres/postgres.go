@@ -29,6 +29,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -151,8 +152,9 @@ type database struct {
 	reserved *pgxpool.Pool // for all else
 }
 
-// Begin implements [sqlstore.Database]. A connection of the pool that turns out
-// to be dead, as after a restart of the server, is replaced.
+// Begin implements [sqlstore.Database]. If a connection of the pool turns out to be
+// dead, as after a restart of the server, all idle ones are given up: a new one works,
+// or shows why the server refuses it.
 func (d *database) Begin(ctx context.Context, use sqlstore.Use) (sqlstore.Tx, sqlstore.Meta, error) {
 	pool := d.reserved
 	if use == sqlstore.Read {
@@ -174,6 +176,7 @@ func (d *database) Begin(ctx context.Context, use sqlstore.Use) (sqlstore.Tx, sq
 		if answered || ctx.Err() != nil {
 			break
 		}
+		pool.Reset()
 	}
 	return nil, sqlstore.Meta{}, err
 }
@@ -205,10 +208,23 @@ func (d *database) Close() error {
 // of the server is final unless its code says otherwise; anything else is the
 // way to it.
 func failure(err error) error {
-	if e := new(pgconn.PgError); errors.As(err, &e) && !retryable(e.Code) {
+	e := new(pgconn.PgError)
+	switch answered := errors.As(err, &e); {
+	case answered && !retryable(e.Code):
 		return fmt.Errorf("postgres: %w", err)
+	case !answered && lost(err):
+		return fmt.Errorf("postgres: %w: connection lost: %w", appaccess.ErrUnavailable, err)
 	}
 	return fmt.Errorf("postgres: %w: %w", appaccess.ErrUnavailable, err)
+}
+
+// lost reports whether an open connection broke. The system's own word for that,
+// such as broken pipe, does not say so.
+func lost(err error) bool {
+	if errors.As(err, new(*pgconn.ConnectError)) {
+		return false
+	}
+	return errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(net.Error))
 }
 
 // retryable reports whether a later try can succeed: connection, rollback, resources,

@@ -21,7 +21,7 @@ func TestGateWhenTheFileIsGone(t *testing.T) {
 	live, away := filepath.Join(memory(t), "live"), filepath.Join(memory(t), "away")
 	require.NoError(t, os.Mkdir(live, 0o700))
 	path := filepath.Join(live, "store.db")
-	outage.Run(t, open(t, path), open(t, path),
+	outage.Run(t, open(t, path), open(t, path), path+" is gone",
 		func() { require.NoError(t, os.Rename(live, away)) }, func() { require.NoError(t, os.Rename(away, live)) })
 }
 

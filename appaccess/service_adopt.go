@@ -2,12 +2,12 @@ package appaccess
 
 import "context"
 
-// AdoptChanges says which properties that present callers may rely on are changed
-// when an application in Entra is adopted. The zero value changes none.
-// [Service.PlanAccess] shows what adoption changes in any case.
+// AdoptChanges says which properties are changed when an application in Entra is
+// adopted, although its present callers may rely on them. The zero value changes none of
+// them. [Service.PlanAccess] shows all changes of an adoption.
 type AdoptChanges struct {
-	// Rename gives the application the display name and description of an
-	// application that is created here.
+	// Rename replaces the application's display name and description by those of the
+	// product or client application.
 	Rename bool `json:"rename,omitempty"`
 	// TokenVersion2 makes Entra issue version 2 tokens for a product. Version 1
 	// tokens have another issuer and another audience; a gate whose authority is not
@@ -15,9 +15,9 @@ type AdoptChanges struct {
 	TokenVersion2 bool `json:"tokenVersion2,omitempty"`
 }
 
-// PlanAccess returns what [Service.SetAccess] with this request would change in
-// Entra, without a write; above all, what adopting an application would change for
-// its present callers. For managers only.
+// PlanAccess returns what [Service.SetAccess] with this request would change in Entra,
+// including what the adoption of an application changes for its present callers. It
+// writes nothing. Only managers may call it.
 func (s *Service) PlanAccess(ctx context.Context, by Actor, id string, req AccessRequest) (Plan, error) {
 	adopt, err := checkAdopt(req.Adopt)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Service) PlanAccess(ctx context.Context, by Actor, id string, req Acces
 }
 
 // PlanProduct returns what [Service.CreateProduct] with this request would change in
-// Entra, without a write. For managers only.
+// Entra. It writes nothing. Only managers may call it.
 func (s *Service) PlanProduct(ctx context.Context, by Actor, req ProductRequest) (Plan, error) {
 	p, err := s.newProduct(req)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Service) PlanProduct(ctx context.Context, by Actor, req ProductRequest)
 }
 
 // PlanApplication returns what [Service.RegisterApplication] with this request would
-// change in Entra, without a write. For managers only.
+// change in Entra. It writes nothing. Only managers may call it.
 func (s *Service) PlanApplication(ctx context.Context, by Actor, req ApplicationRequest) (Plan, error) {
 	a, err := req.application()
 	if err != nil {
@@ -78,7 +78,8 @@ func (s *Service) planProposed(ctx context.Context, objects Objects, desired Des
 	return plan, err
 }
 
-// proposed is the desired state with one object replaced by what a request describes.
+// proposed is the stored desired state, in which one object is replaced by the object
+// that a request describes.
 type proposed struct {
 	desiredState
 	product     *Product

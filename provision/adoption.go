@@ -9,15 +9,16 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// Adoption. An application that existed before us keeps its display name, its
-// description and its token version, on which its present callers rely, unless
-// the operator asks for the change. What adoption does change is recorded before
-// the first write, so that giving the application up restores it. Its unique name
-// stays: Graph takes one only once.
+// Adoption: the reconciler manages an application that somebody else created. The
+// application keeps its display name, its description and its token version, because
+// its present callers rely on them, unless the operator asks for a change. Before its
+// first write the reconciler records what it is going to change, and restores that when
+// it releases the application. Only the unique name stays, because Graph does not let
+// anybody change or remove a unique name.
 
-// original is what an application held before it was adopted.
+// original holds the properties of an application before its adoption.
 type original struct {
-	Changes appaccess.AdoptChanges `json:"changes,omitzero"` // what the operator asked to change
+	Changes appaccess.AdoptChanges `json:"changes,omitzero"` // changes that the operator asked for
 
 	DisplayName  string `json:"displayName"`
 	Description  string `json:"description,omitempty"`
@@ -25,7 +26,7 @@ type original struct {
 	ClaimIDType  bool   `json:"claimIdtyp,omitempty"`   // access tokens had the claim idtyp
 	URI          bool   `json:"uri,omitempty"`          // api://{appId} was an identifier URI
 	Disabled     bool   `json:"disabled,omitempty"`     // isDisabled
-	// Roles are the app roles; those that a product takes over are restored.
+	// Roles are all app roles. The release restores those that the product uses.
 	Roles []AppRole `json:"roles,omitempty"`
 
 	Principal          bool `json:"principal,omitempty"` // it had a service principal
@@ -33,10 +34,11 @@ type original struct {
 	AssignmentRequired bool `json:"assignmentRequired,omitempty"`
 }
 
-// adopted reports whether the application existed before us.
+// adopted reports whether the application was adopted, or is to be adopted.
 func (o *object) adopted() bool { return o.entry.Adopted || o.adopt() != "" }
 
-// adoptChanges are the changes to an adopted application that were asked for.
+// adoptChanges returns the changes to the adopted application that the operator asked
+// for.
 func (o *object) adoptChanges() appaccess.AdoptChanges {
 	switch {
 	case o.product != nil && o.product.Adopt != "":
@@ -49,14 +51,13 @@ func (o *object) adoptChanges() appaccess.AdoptChanges {
 	return appaccess.AdoptChanges{}
 }
 
-// names reports whether display name and description are ours to set.
+// names reports whether the reconciler sets display name and description.
 func (o *object) names() bool { return !o.adopted() || o.adoptChanges().Rename }
 
-// versions reports whether the token version is ours to set.
+// versions reports whether the reconciler sets the token version.
 func (o *object) versions() bool { return !o.adopted() || o.adoptChanges().TokenVersion2 }
 
-// remember records what the application holds before the first write of its
-// adoption.
+// remember records the application's properties before the first write of its adoption.
 func (o *object) remember() {
 	if o.adopt() == "" || o.app == nil {
 		return
@@ -76,7 +77,8 @@ func (o *object) remember() {
 	o.entry.Adopted = true
 }
 
-// adoptionWords say what adoption leaves to the present callers.
+// adoptionWords describes the application, and the properties that adoption does not
+// change although the desired state has others.
 func (o *object) adoptionWords() []string {
 	words := []string{"application " + quoted(o.app.DisplayName) + " (client ID " + o.app.AppID + ")"}
 	if !o.names() && o.app.DisplayName != o.displayName() {
@@ -88,8 +90,8 @@ func (o *object) adoptionWords() []string {
 	return words
 }
 
-// requireAssignment is the step after which Entra issues tokens to assigned
-// clients only.
+// requireAssignment returns the step that makes Entra issue tokens only to clients with
+// an assignment.
 func (r *run) requireAssignment(o *object) *step {
 	detail := "tokens for assigned clients only (appRoleAssignmentRequired)"
 	if o.adopted() {
@@ -98,8 +100,8 @@ func (r *run) requireAssignment(o *object) *step {
 	return r.changePrincipal(o, detail, ServicePrincipalPatch{AssignmentRequired: ptr(true)})
 }
 
-// findManagers finds, for objects that are to adopt an application, the object of
-// this store that manages the application already. It sets their managedBy.
+// findManagers sets managedBy of each object whose application another object of this
+// store manages already. It looks only at objects that are to adopt an application.
 func (r *run) findManagers(ctx context.Context, objects []*object) {
 	adopting := slices.DeleteFunc(slices.Clone(objects), func(o *object) bool {
 		return o.adopt() == "" || o.entry.ObjectID != "" || o.app == nil
@@ -121,8 +123,8 @@ func (r *run) findManagers(ctx context.Context, objects []*object) {
 	}
 }
 
-// nextRelease gives an adopted application up: what is ours in it goes, and what
-// adoption changed is restored.
+// nextRelease returns the next step that releases an adopted application: the steps
+// remove what the reconciler added and restore what adoption changed.
 func (r *run) nextRelease(o *object) *step {
 	was := o.entry.Original
 	if was == nil {
@@ -160,8 +162,8 @@ func (r *run) nextRelease(o *object) *step {
 	return r.patch(o, appaccess.ActionRemove, words, patch)
 }
 
-// releasePrincipal restores the service principal, or deletes the one that
-// adoption created.
+// releasePrincipal returns the next step that restores the service principal, or deletes
+// it if adoption created it.
 func (r *run) releasePrincipal(o *object, was *original) *step {
 	switch {
 	case o.sp == nil:
@@ -178,7 +180,8 @@ func (r *run) releasePrincipal(o *object, was *original) *step {
 	return nil
 }
 
-// releaseProduct restores what adoption changed in a product's application.
+// releaseProduct adds to patch what restores a product's application, and returns a
+// description.
 func (o *object) releaseProduct(was *original, patch *ApplicationPatch) (words []string) {
 	if roles, changed := was.roles(o); changed {
 		patch.AppRoles = &roles
@@ -203,7 +206,8 @@ func (o *object) releaseProduct(was *original, patch *ApplicationPatch) (words [
 	return words
 }
 
-// before is the role with the ID of one that the product took over, as it was.
+// before returns the original form of an app role that existed before adoption and that
+// the product uses. The result is false for other roles.
 func (was *original) before(o *object, id string) (AppRole, bool) {
 	i := slices.IndexFunc(was.Roles, func(a AppRole) bool { return a.ID == id })
 	ours := slices.ContainsFunc(o.entry.Roles, func(r appaccess.Role) bool { return r.ID == id })
@@ -213,13 +217,14 @@ func (was *original) before(o *object, id string) (AppRole, bool) {
 	return was.Roles[i], true
 }
 
-// rebuilds reports whether restoring a role needs that it is disabled first.
+// rebuilds reports whether a role must be disabled before it can be restored.
 func (was *original) rebuilds(o *object, a AppRole) bool {
 	old, ok := was.before(o, a.ID)
 	return ok && (a.Value != old.Value || !slices.Equal(a.AllowedMemberTypes, old.AllowedMemberTypes))
 }
 
-// roles are the app roles as they are to be left behind.
+// roles returns the app roles that the released application has, and whether they differ
+// from the present ones.
 func (was *original) roles(o *object) (roles []AppRole, changed bool) {
 	for _, a := range o.app.AppRoles {
 		old, taken := was.before(o, a.ID)

@@ -17,7 +17,7 @@ import (
 	"github.com/entragate/entragate/provision/entratest"
 )
 
-// registration is all that Entra shows of an application and its service principal.
+// registration returns an application and its service principal.
 func (w *world) registration(appID string) (provision.Application, provision.ServicePrincipal) {
 	w.t.Helper()
 	apps, errs := w.dir.Applications(w.t.Context(), []provision.AppRef{{AppID: appID}})
@@ -30,8 +30,9 @@ func (w *world) registration(appID string) (provision.Application, provision.Ser
 	return apps[0], sps[0]
 }
 
-// Adopting shows what it changes for present callers, leaves name and token
-// version unless asked, and giving up restores everything but the unique name.
+// The plan of an adoption shows what changes for present callers. Name and token version
+// change only if the operator asks for it. Releasing the application restores everything
+// except the unique name.
 func TestAdoptionChangesWhatIsAskedAndGivesItBack(t *testing.T) {
 	t.Parallel()
 	for name, changes := range map[string]appaccess.AdoptChanges{

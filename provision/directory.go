@@ -6,85 +6,84 @@ import (
 	"time"
 )
 
-// Directory is what provisioning needs of Microsoft Graph v1.0. Package msgraph
-// implements it on Microsoft's SDK; package entratest offers its local tenant
-// as one, in process.
+// Directory has the calls of Microsoft Graph v1.0 that the reconciler makes. Package
+// msgraph implements it with Microsoft's SDK. Package entratest implements it with its
+// local tenant, in process.
 //
-// An implementation does one thing per call and never retries: what to do
-// about an error is decided in one place, by the caller. Reads take slices,
-// send them as $batch requests of 20, a few in flight, and return one result
-// and one error for each item, in the order asked; they never list the tenant.
-// An answer of the service that is not a success is an [*APIError]; any other
-// error (transport, a cut connection, a context) leaves the outcome unknown.
+// An implementation does one thing per call and never retries, because the reconciler
+// decides how to continue after an error. Methods that read several objects send $batch
+// requests of 20, a few at a time, and return one result and one error for each
+// argument, in the order of the arguments. They never list the tenant. If Graph answers
+// without success, the error is an [*APIError]. After any other error (network, ended
+// context) the caller does not know whether the call had an effect.
 //
 // All methods are safe for concurrent use.
 type Directory interface {
 	// Applications reads applications.
 	Applications(ctx context.Context, refs []AppRef) ([]Application, []error)
-	// TaggedApplications lists the applications that have a tag, all pages.
+	// TaggedApplications lists all applications that have a tag.
 	TaggedApplications(ctx context.Context, tag string) ([]Application, error)
 	// ServicePrincipals reads service principals.
 	ServicePrincipals(ctx context.Context, refs []PrincipalRef) ([]ServicePrincipal, []error)
-	// Assignments reads the app roles that clients, given by the object ID of
-	// their service principals, hold on resources (…/appRoleAssignments), all pages.
+	// Assignments reads all app roles that each client holds (…/appRoleAssignments).
+	// The argument has the object IDs of the clients' service principals.
 	Assignments(ctx context.Context, servicePrincipalIDs []string) ([][]Assignment, []error)
-	// AssignedTo reads the app roles of products, given by the object ID of their
-	// service principals, that clients hold (…/appRoleAssignedTo), all pages.
+	// AssignedTo reads all assignments to each product's app roles
+	// (…/appRoleAssignedTo). The argument has the object IDs of the products' service
+	// principals.
 	AssignedTo(ctx context.Context, servicePrincipalIDs []string) ([][]Assignment, []error)
 
-	// CreateApplication creates an application (POST). If its UniqueName is
-	// taken, the error is an [*APIError] and nothing is changed. NOT idempotent:
-	// after an unknown outcome look for the name.
+	// CreateApplication creates an application (POST). If its UniqueName is in use, the
+	// error is an [*APIError] and nothing is changed. It is not idempotent: after an
+	// unknown outcome the caller must look for the name.
 	CreateApplication(ctx context.Context, patch ApplicationPatch) (Application, error)
-	// PatchApplication changes an application by its object ID. Idempotent.
+	// PatchApplication changes an application. It is idempotent.
 	PatchApplication(ctx context.Context, objectID string, patch ApplicationPatch) error
-	// UpsertServicePrincipal creates the service principal of an application, or
-	// changes the one that exists (PATCH with Prefer: create-if-missing).
-	// Idempotent. created reports which; the ServicePrincipal is filled only if it
-	// was created.
+	// UpsertServicePrincipal changes the service principal of an application, or creates
+	// it (PATCH with Prefer: create-if-missing). It is idempotent. sp is set only if
+	// created is true.
 	UpsertServicePrincipal(ctx context.Context, appID string, patch ServicePrincipalPatch) (sp ServicePrincipal, created bool, err error)
 
-	// Assign grants an app role (POST …/appRoleAssignedTo on the resource). A
-	// duplicate is an APIError, not a second grant.
+	// Assign grants an app role (POST …/appRoleAssignedTo on the resource). If the grant
+	// exists, the error is an [*APIError].
 	Assign(ctx context.Context, a Assignment) (Assignment, error)
-	// Unassign revokes one by the resource's object ID and the assignment's ID.
+	// Unassign revokes an assignment. resourceID is the object ID of the resource's
+	// service principal.
 	Unassign(ctx context.Context, resourceID, assignmentID string) error
 
-	// AddPassword adds a secret. NOT idempotent: after an unknown outcome look
-	// for its DisplayName before trying again.
+	// AddPassword adds a secret to an application. It is not idempotent: after an
+	// unknown outcome the caller must look for the DisplayName before it tries again.
 	AddPassword(ctx context.Context, objectID string, p PasswordRequest) (Password, error)
-	// RemovePassword removes one by its key ID.
+	// RemovePassword removes a secret of an application.
 	RemovePassword(ctx context.Context, objectID, keyID string) error
 
-	// FederatedCredentials lists the federated credentials of applications, given by
-	// their object ID, all pages.
+	// FederatedCredentials lists all federated credentials of each application.
 	FederatedCredentials(ctx context.Context, objectIDs []string) ([][]FederatedCredential, []error)
-	// AddFederatedCredential adds one; Name is its natural key.
+	// AddFederatedCredential adds a federated credential to an application. If the
+	// application has one with the same Name, the error is an [*APIError].
 	AddFederatedCredential(ctx context.Context, objectID string, f FederatedCredential) (FederatedCredential, error)
-	// RemoveFederatedCredential removes one by its ID.
+	// RemoveFederatedCredential removes a federated credential of an application.
 	RemoveFederatedCredential(ctx context.Context, objectID, id string) error
 
-	// DeletedApplication finds a soft-deleted application by its object ID, or
-	// by its uniqueName where the identity may list deleted items.
+	// DeletedApplication finds a soft-deleted application by its object ID, or by its
+	// unique name if the caller may list deleted items.
 	DeletedApplication(ctx context.Context, ref AppRef) (Application, error)
-	// Restore brings a soft-deleted object back (applications and service
-	// principals, each by its own object ID).
+	// Restore restores a soft-deleted application or service principal.
 	Restore(ctx context.Context, objectID string) error
-	// DeleteApplication soft-deletes an application, and with it its service
-	// principal in this tenant.
+	// DeleteApplication soft-deletes an application and its service principal in this
+	// tenant.
 	DeleteApplication(ctx context.Context, objectID string) error
 	// DeleteServicePrincipal deletes a service principal.
 	DeleteServicePrincipal(ctx context.Context, objectID string) error
 
-	// ApplicationOwners and PrincipalOwners list the object IDs of the owners of an
-	// application and of a service principal, given by its object ID, all pages.
+	// ApplicationOwners and PrincipalOwners list the object IDs of all owners of an
+	// application and of a service principal.
 	ApplicationOwners(ctx context.Context, objectID string) ([]string, error)
 	PrincipalOwners(ctx context.Context, objectID string) ([]string, error)
 	// CreatedObjects counts the existing objects that a service principal created.
 	CreatedObjects(ctx context.Context, servicePrincipalID string) (int, error)
 
-	// Identity returns the caller, from the access token in use and from what Graph
-	// says of the caller.
+	// Identity returns the caller's identity, from its access token and from Graph.
 	Identity(ctx context.Context) (Identity, error)
 }
 
@@ -118,8 +117,8 @@ func (r PrincipalRef) String() string {
 	return "servicePrincipal(appId=" + r.AppID + ")"
 }
 
-// Application is the part of Graph's application that provisioning reads. Every
-// read selects exactly these properties.
+// Application has the properties of Graph's application that the reconciler uses. Reads
+// select exactly these properties.
 type Application struct {
 	ObjectID           string
 	AppID              string
@@ -142,8 +141,7 @@ type Application struct {
 // ApplicationPatch changes the properties whose pointer is set. A slice
 // replaces the whole collection, as in Graph.
 type ApplicationPatch struct {
-	// UniqueName names a new application, or one that has no name yet: Graph takes
-	// it once.
+	// UniqueName can be set only if the application has no unique name yet.
 	UniqueName         *string
 	DisplayName        *string
 	Description        *string
@@ -155,8 +153,8 @@ type ApplicationPatch struct {
 	RequiredAccess     *[]RequiredAccess
 	Keys               *[]KeyCredential
 	AccessTokenVersion *int
-	// AccessTokenClaims sets the names of the optional access-token claims. A claim
-	// that exists keeps its settings; the claims of other tokens stay.
+	// AccessTokenClaims are the names of the optional access-token claims. Claims that
+	// exist keep their settings. The optional claims of ID and SAML tokens stay.
 	AccessTokenClaims *[]string
 }
 
@@ -170,26 +168,27 @@ type AppRole struct {
 	AllowedMemberTypes []string // "Application", "User"
 }
 
-// RequiredAccess is what an application asks for of one resource (an entry of
-// requiredResourceAccess).
+// RequiredAccess has the permissions that an application requests on one resource (an
+// entry of requiredResourceAccess).
 type RequiredAccess struct {
 	ResourceAppID string
 	Roles         []string      // app role IDs (type Role)
-	Scopes        []string      // delegated permission IDs (type Scope), kept as they are
-	Others        []OtherAccess // permissions of another type, kept as they are
+	Scopes        []string      // IDs of delegated permissions (type Scope); never changed
+	Others        []OtherAccess // permissions of another type; never changed
 }
 
 // OtherAccess is a permission whose type is neither Role nor Scope.
 type OtherAccess struct{ ID, Type string }
 
-// ServicePrincipal is the part of Graph's servicePrincipal that is read.
+// ServicePrincipal has the properties of Graph's servicePrincipal that the reconciler
+// uses.
 type ServicePrincipal struct {
 	ObjectID           string
 	AppID              string
 	DisplayName        string
 	Type               string // servicePrincipalType: Application, ManagedIdentity
 	AccountEnabled     bool
-	Disabled           bool // isDisabled, which comes from its application
+	Disabled           bool // isDisabled, which Entra copies from the application
 	AssignmentRequired bool // appRoleAssignmentRequired
 	Tags               []string
 	AppRoles           []AppRole
@@ -210,15 +209,13 @@ type Assignment struct {
 	RoleID      string
 }
 
-// PasswordRequest asks for a secret. It is valid from the time at which Entra
-// adds it.
+// PasswordRequest describes a new secret. The secret is valid as soon as Entra adds it.
 type PasswordRequest struct {
 	DisplayName string
-	End         time.Time // zero: two years from now, as Entra decides
+	End         time.Time // zero: Entra's default, two years from now
 }
 
-// Password is the metadata of a secret; SecretText is set only in the answer to
-// AddPassword.
+// Password has the properties of a secret. Only AddPassword returns SecretText.
 type Password struct {
 	KeyID       string
 	DisplayName string
@@ -227,20 +224,21 @@ type Password struct {
 	SecretText  Secret
 }
 
-// KeyCredential is a certificate. Key (DER) is needed when one is added. An entry
-// that was read is sent back as Raw says, whatever the other fields hold.
+// KeyCredential is a certificate. A new one needs Key (DER). A certificate that was read
+// has Raw: a patch sends Raw back unchanged and ignores the other fields.
 type KeyCredential struct {
 	KeyID       string
 	DisplayName string
 	Type        string // AsymmetricX509Cert
 	Usage       string // Verify
 	Key         []byte
-	Thumbprint  string // customKeyIdentifier as Graph returns it
+	Thumbprint  string // customKeyIdentifier, in the form that Graph returns
 	Start, End  time.Time
-	Raw         string // the entry as Graph wrote it; empty for a new one
+	Raw         string // the JSON that Graph returned; empty for a new certificate
 }
 
-// FederatedCredential trusts assertions of another issuer.
+// FederatedCredential lets a workload authenticate as the application with a token of
+// another issuer.
 type FederatedCredential struct {
 	ID          string
 	Name        string
@@ -250,30 +248,29 @@ type FederatedCredential struct {
 	Audiences   []string
 }
 
-// Identity is who calls Graph.
+// Identity is the identity that calls Graph.
 type Identity struct {
 	ObjectID   string // of the service principal
 	AppID      string
 	TenantID   string
 	Name       string
-	Roles      []string // directory role names that are known: "Application Administrator"
+	Roles      []string // names of directory roles, such as "Application Administrator"
 	GraphRoles []string // app roles in the access token: "Application.ReadWrite.OwnedBy"
-	// Pending are the directory roles and app roles of Graph that the identity holds
-	// and that its access token does not carry, because the token is older. Entra
-	// goes by the token.
+	// Pending are the directory roles and app roles of Graph that the identity holds but
+	// its access token does not contain, because the token is older. They have no effect
+	// until the identity gets a new token.
 	Pending  []string
-	TokenEnd time.Time // when the access token expires; zero: not known
+	TokenEnd time.Time // when the access token expires; zero if unknown
 }
 
-// APIError is an answer of Graph that is not a success. It never holds a
-// secret.
+// APIError is an answer of Graph without success. It never holds a secret.
 type APIError struct {
 	Status     int    // HTTP status
 	Code       string // error.code: Request_ResourceNotFound
 	Message    string // error.message
 	Details    []APIErrorDetail
 	RequestID  string        // for Microsoft's support
-	RetryAfter time.Duration // 0: not given
+	RetryAfter time.Duration // 0: Graph sent none
 }
 
 // APIErrorDetail is one entry of error.details.

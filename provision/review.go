@@ -13,8 +13,9 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// Review reads back what Entra shows of products and applications by our IDs.
-// It makes no allowance for lag: what was written a moment ago may be missing.
+// Review returns what Entra shows of products and applications, which are named by the
+// store's IDs. It does not wait for replication: a change that was just written may be
+// missing.
 func (e *Reconciler) Review(ctx context.Context, products, applications []string) (appaccess.Review, error) {
 	r := e.newRun(nil)
 	for _, id := range products {
@@ -24,7 +25,7 @@ func (e *Reconciler) Review(ctx context.Context, products, applications []string
 	}
 	for _, id := range applications {
 		o := e.newObject(kindApplication, id)
-		// Disabled, so that the service principal itself is read.
+		// With Disabled, loadAll reads the service principal itself, too.
 		o.client = &appaccess.DesiredApplication{ID: id, Disabled: true}
 		r.objects = append(r.objects, o)
 	}
@@ -57,8 +58,8 @@ func (e *Reconciler) Review(ctx context.Context, products, applications []string
 	return review, nil
 }
 
-// reviewLinks reads who is assigned to the products, and the applications that
-// the clients' permissions are for.
+// reviewLinks reads how many principals are assigned to each product's service principal,
+// and the applications for which clients request permissions.
 func (r *run) reviewLinks(ctx context.Context) (map[string]Application, map[string]int, error) {
 	var sps []string
 	var refs []AppRef
@@ -165,7 +166,8 @@ func (o *object) applicationReview(resources map[string]Application) appaccess.A
 	return a
 }
 
-// credentials returns all secrets and certificates, those of others too.
+// credentials returns all secrets and certificates of the application, whoever added
+// them.
 func (o *object) credentials() []appaccess.Credential {
 	var cs []appaccess.Credential
 	for _, p := range o.app.Passwords {
@@ -183,9 +185,10 @@ func (o *object) credentials() []appaccess.Credential {
 	return cs
 }
 
-// Preflight checks, without a write, what the identities can do. What no role
-// or permission shows (policies of the tenant, roles held through a group) it
-// cannot know: a check that passes is no promise.
+// Preflight checks, without a write, which roles and permissions the identities have. A
+// call can still be refused if all checks pass, for example by a policy of the tenant. A
+// check can fail although the call would succeed, for example if the identity has its
+// role through a group.
 func (e *Reconciler) Preflight(ctx context.Context) (appaccess.Preflight, error) {
 	r := e.newRun(nil)
 	installation, err := e.state.recordedInstallation(ctx, e.cfg.Instance)
@@ -248,8 +251,8 @@ func manages(id Identity) appaccess.Check {
 	return right("manage applications", id, managePerms, manageRemedy)
 }
 
-// grants also needs a right to read the applications: AppRoleAssignment.ReadWrite.All
-// alone is refused.
+// grants checks the rights to grant app roles. Graph refuses an identity with
+// AppRoleAssignment.ReadWrite.All that has no right to read applications.
 func grants(id Identity) appaccess.Check {
 	c := right("grant app roles", id, grantPerms, grantRemedy)
 	administers := slices.ContainsFunc(adminRoles, id.inForce)
@@ -286,9 +289,9 @@ func right(name string, id Identity, permissions []string, remedy string) appacc
 	}
 }
 
-// reads tries to read an application that does not exist. Graph refuses the read to
-// an identity that may read only its own applications, which is enough. A refusal is
-// not retried, so that the diagnosis does not wait.
+// reads tries to read an application that does not exist. If the identity may read only
+// its own applications, Graph refuses this read, and the check passes nevertheless. reads
+// does not retry after a refusal, so that Preflight does not wait.
 func (r *run) reads(ctx context.Context, id Identity) appaccess.Check {
 	ref := []AppRef{{UniqueName: uniqueName(r.e.cfg.Instance, "preflight", uuid.NewString())}}
 	var api *APIError

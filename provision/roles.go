@@ -8,11 +8,11 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// The app roles of a product's application: one for each permission of the
-// product. Roles that other people made stay as they are.
+// A product's application has one app role for each permission of the product. The
+// reconciler does not change roles that somebody else created.
 
-// roleText is shown in Entra's pages. It does not follow the product's
-// description: an enabled role cannot be changed without an interruption.
+// roleText returns a role's description for Entra's pages. It does not contain the
+// product's description, so that a new description of the product changes no role.
 func roleText(permission string) string {
 	if permission == appaccess.AllPermission {
 		return "Call the APIs of the product."
@@ -35,7 +35,7 @@ func roleValues(roles []appaccess.Role) string {
 	return strings.Join(values, ", ")
 }
 
-// newRoles are the roles of a new application.
+// newRoles returns the roles of a new application.
 func (o *object) newRoles() []AppRole {
 	var roles []AppRole
 	for _, role := range o.product.Roles {
@@ -44,8 +44,9 @@ func (o *object) newRoles() []AppRole {
 	return roles
 }
 
-// roleOf finds the role of a permission: as desired or, of a product that this
-// run does not change, as recorded. The ID is the recorded one.
+// roleOf finds the role of a permission in the desired state, or in the provisioning
+// state if this run does not change the product. The ID is the recorded ID; empty if
+// none is recorded.
 func (o *object) roleOf(permission string) (appaccess.Role, bool) {
 	same := func(r appaccess.Role) bool { return r.Permission == permission }
 	var role appaccess.Role
@@ -63,8 +64,10 @@ func (o *object) roleOf(permission string) (appaccess.Role, bool) {
 	return appaccess.Role{Permission: permission, Value: o.product.Roles[j].Value, ID: role.ID}, true
 }
 
-// findRole finds a role of ours in the application: by its ID or, of an adopted
-// application or one whose role somebody made anew, by its value. nil: none.
+// findRole finds a role of the product in the application. It looks for the ID that we
+// generate, then for the recorded ID, then for the value: an adopted application, or
+// one whose role somebody created again, has a role with another ID. It returns nil if
+// there is none.
 func (o *object) findRole(role appaccess.Role) *AppRole {
 	if o.app == nil {
 		return nil
@@ -81,9 +84,9 @@ func (o *object) findRole(role appaccess.Role) *AppRole {
 	return nil
 }
 
-// obsolete are the roles of ours that the application has for permissions that
-// the product has no longer. A store that was restored from a backup may not have
-// recorded a role of ours: its ID shows that it is ours.
+// obsolete returns the application's roles for permissions that the product no longer
+// has. They are found by recorded ID and, because a store that was restored from a
+// backup may have lost the record, by the IDs that we generate.
 func (o *object) obsolete() []*AppRole {
 	var found []*AppRole
 	ours := slices.Clone(o.entry.Roles)
@@ -98,7 +101,7 @@ func (o *object) obsolete() []*AppRole {
 		if _, desired := o.roleOf(role.Permission); desired {
 			continue
 		}
-		role.Value = "" // only its ID shows that it is ours
+		role.Value = "" // somebody else may have created a role with the same value
 		if have := o.findRole(role); have != nil {
 			found = append(found, have)
 		}
@@ -106,20 +109,21 @@ func (o *object) obsolete() []*AppRole {
 	return found
 }
 
-// madeRole reports whether we created the role of an ID, as opposed to one that
-// we found by its value.
+// madeRole reports whether we generated a role's ID. Roles that were found by their
+// value have other IDs.
 func (o *object) madeRole(id string) bool {
 	return id == roleID(o.key, appaccess.AllPermission) ||
 		slices.ContainsFunc(o.entry.Roles, func(r appaccess.Role) bool { return id == roleID(o.key, r.Permission) })
 }
 
-// differs reports whether a role is to be changed in what Entra lets change only
-// while the role is disabled.
+// differs reports whether a role needs a change that Entra allows only while the role is
+// disabled.
 func differs(have *AppRole, role appaccess.Role) bool {
 	return have.Value != role.Value || !slices.Equal(have.AllowedMemberTypes, []string{"Application"})
 }
 
-// nextRoleChange disables the roles that are to be changed or removed.
+// nextRoleChange returns the step that disables the roles that must be changed or
+// removed.
 func (r *run) nextRoleChange(o *object) *step {
 	var ids []string
 	for _, role := range o.product.Roles {
@@ -133,8 +137,8 @@ func (r *run) nextRoleChange(o *object) *step {
 	return r.disableRoles(o, func(role AppRole) bool { return slices.Contains(ids, role.ID) })
 }
 
-// disableRoles disables roles, as far as they are enabled, and waits until Entra
-// shows that. nil: there is nothing to do.
+// disableRoles returns the step that disables the enabled roles for which off is true,
+// and waits until Entra shows them disabled. It returns nil if there are none.
 func (r *run) disableRoles(o *object, off func(AppRole) bool) *step {
 	var words []string
 	roles := slices.Clone(o.app.AppRoles)
@@ -171,8 +175,8 @@ func unlessNotFound(err error) error {
 	return err
 }
 
-// repairedRoles are all roles of the application with ours as desired, and what
-// that changes.
+// repairedRoles returns all roles of the application, with the product's roles as
+// desired, and a description of the changes.
 func (o *object) repairedRoles() (roles []AppRole, words []string) {
 	roles = slices.Clone(o.app.AppRoles)
 	for _, role := range o.product.Roles {
@@ -199,8 +203,8 @@ func (o *object) repairedRoles() (roles []AppRole, words []string) {
 	return roles, words
 }
 
-// recordRoles notes the roles that the application has because of us. An
-// obsolete one stays recorded while a replica may still show it.
+// recordRoles records the product's roles in the application. An obsolete role stays
+// recorded while a replica may still show it.
 func (o *object) recordRoles(fresh bool) {
 	var roles []appaccess.Role
 	for _, role := range o.product.Roles {
@@ -221,13 +225,14 @@ func (o *object) recordRoles(fresh bool) {
 	o.entry.Roles = roles
 }
 
-// grantable reports whether a service principal carries a role that can be granted.
+// grantable reports whether a service principal has an enabled role with this ID.
 func (sp *ServicePrincipal) grantable(roleID string) bool {
 	return sp != nil && slices.ContainsFunc(sp.AppRoles, func(r AppRole) bool { return r.ID == roleID && r.Enabled })
 }
 
-// awaitRole waits until the product's service principal shows the role: before that
-// it cannot be granted. What one client's wait has seen ends the waits of the others.
+// awaitRole waits until the product's service principal shows the role, because Graph
+// refuses to grant it earlier. If one client's wait sees the role, the waits of the other
+// clients end, too.
 func (r *run) awaitRole(ctx context.Context, client, product *object, id string) error {
 	if product.sp.grantable(id) || product.showedRole(id) {
 		return nil
@@ -256,7 +261,7 @@ func (o *object) showedRole(id string) bool {
 	return slices.Contains(o.rolesShown, id)
 }
 
-// roleToGrant is the ID of the role of a permission.
+// roleToGrant returns the ID of a permission's role.
 func (o *object) roleToGrant(permission string) string {
 	role, _ := o.roleOf(permission)
 	if have := o.findRole(role); have != nil && permission != "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/entragate/entragate/provision/entratest"
 )
 
-// permitted is a product of these permissions beside All and a client that is
-// granted some.
+// permitted returns a product with All and further permissions, and a client that is
+// granted some of them.
 func permitted(permissions []string, granted ...string) memstore.Desired {
 	p := wantProduct("orders")
 	for _, name := range permissions {
@@ -25,8 +25,9 @@ func permitted(permissions []string, granted ...string) memstore.Desired {
 	return memstore.Desired{Products: []appaccess.DesiredProduct{p}, Applications: []appaccess.DesiredApplication{c}}
 }
 
-// Entra holds exactly the roles of the product and the grants of the client, as
-// both change, with and without lag; the roles of other people stay.
+// While permissions and grants change, Entra has exactly the roles of the product and the
+// grants of the client after each call, with and without lag. A role that somebody else
+// created stays.
 func TestRolesAreASet(t *testing.T) {
 	t.Parallel()
 	for name, lag := range map[string]entratest.Lag{"no lag": {}, "lag": {Min: time.Second, Max: 50 * time.Second}} {
@@ -95,7 +96,7 @@ func TestAGrantOfAMissingPermission(t *testing.T) {
 	assert.Equal(t, []string{"entragate-test-product-orders/Product.Orders.Read"}, w.app("application", "c1").Grants)
 }
 
-// An adopted product is released without the roles that we made.
+// Releasing an adopted product removes the roles that the reconciler created.
 func TestAnAdoptedProductLosesOurRoles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, entratest.Config{})

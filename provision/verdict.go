@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// situation is what, beside the error itself, decides what an error means.
+// situation is the call that failed. The same error can mean different things in
+// different situations.
 type situation struct {
 	op operation
-	// fresh: what the call concerns was written a moment ago, so that a replica
-	// may not know it yet.
+	// fresh: the object was written a moment ago, so a replica may not have it yet.
 	fresh bool
 }
 
-// operation is a kind of call to Graph, named as people would.
+// operation is a kind of call to Graph. Its text is shown in errors.
 type operation string
 
 const (
@@ -33,46 +33,46 @@ const (
 	opDelete          operation = "remove"
 )
 
-// verdict is what an error means for the call that met it.
+// verdict says how to continue after an error.
 type verdict string
 
 const (
-	isLag       verdict = "lag"       // wait: the replicas will catch up
-	isThrottle  verdict = "throttle"  // wait as long as Graph says
-	isUnknown   verdict = "unknown"   // the write may have been done
-	isPermanent verdict = "permanent" // give up
-	isQuota     verdict = "quota"     // give up, and create nothing more in this round
-	isPolicy    verdict = "policy"    // give up: a policy of the tenant forbids it
-	// isDone: what the call was to achieve exists already.
-	isDone verdict = "done"
-	// isGone: what the call was to remove does not exist. Of something written a
-	// moment ago that is lag until the budget ends.
+	isLag       verdict = "lag"       // retry: the replica that answered is behind
+	isThrottle  verdict = "throttle"  // retry after the time that Graph names
+	isUnknown   verdict = "unknown"   // retry, but the write may have been done already
+	isPermanent verdict = "permanent" // fail: a retry does not help
+	isQuota     verdict = "quota"     // fail, and create nothing more in this round
+	isPolicy    verdict = "policy"    // fail: a policy of the tenant forbids the call
+	isDone      verdict = "done"      // succeed: nothing is left to do
+	// isGone: Graph does not find the object. If the object is fresh, this is treated
+	// as lag until Config.LagBudget ends.
 	isGone verdict = "gone"
-	// isRefused: lag for a short while, then permanent.
+	// isRefused: treated as lag for a short time, then as permanent.
 	isRefused verdict = "refused"
-	// isStale: the state that the step was computed from has changed since.
+	// isStale: the object has changed since it was read. Read it and compute the step
+	// again.
 	isStale verdict = "stale"
-	// isHeld: another object, maybe a deleted one, has the unique name.
+	// isHeld: another application, possibly a soft-deleted one, has the unique name.
 	isHeld verdict = "held"
 )
 
-// final reports whether no repetition helps.
+// final reports whether a retry cannot help.
 func (v verdict) final() bool { return v == isPermanent || v == isQuota || v == isPolicy }
 
-// rule is one row of the verdict table. An empty column matches everything. A
-// code is looked for in the error, its details and its message; a fragment in the
-// messages, ignoring case.
+// rule is one row of the verdict table. An empty column matches every error. code is
+// compared with the codes of the error and its details, and searched for in the message.
+// fragment is searched for in all messages, ignoring case.
 type rule struct {
 	status   int
 	code     string
 	fragment string
 	ops      []operation
-	fresh    verdict // of something written a moment ago
-	old      verdict // of anything else
+	fresh    verdict // if situation.fresh
+	old      verdict // otherwise
 	advice   string  // {caller} is replaced by the calling identity
 }
 
-// deleting are the calls whose target may be missing.
+// deleting are the calls that can fail because their object does not exist.
 var deleting = []operation{opRemoveSecret, opUnfederate, opDelete, opRestore}
 
 const (
@@ -91,11 +91,11 @@ const (
 	adviceIdentity   = "the identity that provisions has no enabled service principal in this tenant, or it was created a moment ago"
 )
 
-// rules is the one table that classifies Graph's errors; the first row that
-// matches counts. TestErrorsSeen goes through the errors that users reported and
-// Microsoft documents (testdata/graph-errors.json).
+// rules is the table that classifies Graph's errors. The first row that matches counts.
+// TestErrorsSeen tests it with the errors that users reported and Microsoft documents
+// (testdata/graph-errors.json).
 var rules = []rule{
-	// The token endpoint. Microsoft advises to go by the number.
+	// The token endpoint. Microsoft advises to use the number, not the text.
 	{code: "AADSTS7000215", fresh: isLag, old: isPermanent, advice: adviceCredential},
 	{code: "AADSTS700016", fresh: isLag, old: isPermanent, advice: adviceCredential},
 	{code: "AADSTS700011", fresh: isLag, old: isPermanent, advice: adviceCredential},
@@ -176,7 +176,8 @@ var rules = []rule{
 	{fragment: "Not a valid reference update", ops: []operation{opAssign}, fresh: isLag, old: isPermanent, advice: adviceRetry},
 	{fragment: "Permission being assigned was not found", ops: []operation{opAssign}, fresh: isLag, old: isPermanent, advice: adviceRetry},
 	{fragment: "resourceId was not found", ops: []operation{opAssign}, fresh: isLag, old: isPermanent, advice: adviceRetry},
-	// Also answered to grants that exist: the caller confirms it by reads.
+	// Graph was observed to answer this for grants that exist, so reads confirm that the
+	// grant is gone.
 	{fragment: "EntitlementGrant being updated or deleted is not found", ops: []operation{opUnassign}, fresh: isStale, old: isDone},
 	{status: http.StatusNotFound, ops: []operation{opUnassign}, fresh: isStale, old: isDone},
 
@@ -189,13 +190,13 @@ var rules = []rule{
 	{code: "PrincipalNotFound", fresh: isLag, old: isPermanent, advice: adviceRetry},
 }
 
-// matches reports whether a row is about an error.
+// matches reports whether the row applies to an error of a call.
 func (r *rule) matches(e *APIError, op operation) bool {
 	return (r.status == 0 || r.status == e.Status) && (r.code == "" || e.has(r.code)) &&
 		(r.fragment == "" || e.says(r.fragment)) && (r.ops == nil || slices.Contains(r.ops, op))
 }
 
-// judge finds the row for an error; nil: none.
+// judge returns the first row that matches an error; nil if none does.
 func judge(e *APIError, op operation) *rule {
 	for i := range rules {
 		if rules[i].matches(e, op) {
@@ -205,9 +206,9 @@ func judge(e *APIError, op operation) *rule {
 	return nil
 }
 
-// classify gives the verdict on an error. An error that is no answer of Graph
-// leaves the outcome unknown; an answer that no row is about is permanent, or
-// unknown if it is a 5xx.
+// classify returns the verdict on an error. It is isUnknown for an error that is not an
+// answer of Graph. For an answer that matches no row it is isUnknown if the status is
+// 5xx, otherwise isPermanent.
 func classify(err error, s situation) verdict {
 	var api *APIError
 	if !errors.As(err, &api) {
@@ -225,7 +226,7 @@ func classify(err error, s situation) verdict {
 	return r.old
 }
 
-// isDenied reports whether Graph refused a call for want of a right.
+// isDenied reports whether Graph refused a call because the caller has no right to it.
 func isDenied(e *APIError) bool {
 	return e.Status == http.StatusForbidden && (e.Code == "Authorization_RequestDenied" || e.Code == "accessDenied" || e.Code == "Forbidden")
 }
@@ -236,7 +237,8 @@ func notFound(err error) bool {
 	return errors.As(err, &api) && api.Status == http.StatusNotFound
 }
 
-// has looks for a code: in the error, in its details and as a word in the message.
+// has reports whether the error or one of its details has a code, or the message
+// contains the code as a whole word.
 func (e *APIError) has(code string) bool {
 	if strings.EqualFold(e.Code, code) {
 		return true

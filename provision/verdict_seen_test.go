@@ -12,8 +12,8 @@ import (
 	"github.com/entragate/entragate/provision"
 )
 
-// TestErrorsSeen goes through errors of Graph and of the token endpoint that users
-// reported or Microsoft documents, with what each means and where it was seen.
+// TestErrorsSeen tests the verdicts on errors of Graph and of the token endpoint that
+// users reported or Microsoft documents. The file names the source of each error.
 func TestErrorsSeen(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("testdata/graph-errors.json")

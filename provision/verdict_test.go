@@ -12,8 +12,8 @@ import (
 	"github.com/entragate/entragate/provision"
 )
 
-// TestClassify goes through Graph's answers, endpoint by endpoint: what each
-// means of something that was written a moment ago, and of anything else.
+// TestClassify tests the verdicts on Graph's answers, endpoint by endpoint: for an object
+// that was written a moment ago, and for any other object.
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	const (

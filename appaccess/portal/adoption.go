@@ -9,23 +9,24 @@ import (
 	"github.com/entragate/entragate/appaccess"
 )
 
-// planned is what a form that takes over something in Entra would change there. A
-// form shows it before it is carried out.
+// planned is the plan of a form that adopts an object in Entra. The page shows the plan
+// and asks the user to send the form again.
 type planned struct {
-	Token    string // names what was planned: the form sends it back
+	Token    string // identifies the planned form; the page sends it back
 	Steps    []appaccess.Step
 	Problems []string
 }
 
-// adoptChanges reads what a form allows an adoption to change.
+// adoptChanges reads from a form what the adoption may change.
 func adoptChanges(f form) appaccess.AdoptChanges {
 	return appaccess.AdoptChanges{Rename: f.Has("rename", "yes"), TokenVersion2: f.Has("tokenVersion2", "yes")}
 }
 
-// plannedFields are the fields of a form that decide what adoption does.
+// plannedFields are the fields of a form that influence the adoption's plan.
 var plannedFields = []string{"adopt", "servicePrincipal", "rename", "tokenVersion2", "access", "grants", "permissions"}
 
-// adoptionToken names what a form takes over; empty: it takes over nothing.
+// adoptionToken returns the values of plannedFields as one text. It is empty if the form
+// adopts nothing.
 func adoptionToken(f form) string {
 	if strings.TrimSpace(f.Get("adopt")+f.Get("servicePrincipal")) == "" {
 		return ""
@@ -37,8 +38,8 @@ func adoptionToken(f form) string {
 	return strings.Join(parts, "|")
 }
 
-// planFirst plans what a form takes over, unless its author saw that plan already.
-// It returns nil if the form can be carried out.
+// planFirst returns the plan of a form that adopts an object. It returns nil if the form
+// adopts nothing, or if the user has seen the plan of the same form already.
 func planFirst(f form, plan func() (appaccess.Plan, error)) (*planned, error) {
 	token := adoptionToken(f)
 	if token == "" || f.Get("planned") == token {
@@ -55,8 +56,8 @@ func planFirst(f form, plan func() (appaccess.Plan, error)) (*planned, error) {
 	return out, nil
 }
 
-// takeOverHint names the installation of which a store seems to have been lost:
-// objects in Entra that this one cannot prove to have made.
+// takeOverHint returns the IDs of other installations whose objects in Entra prevented
+// changes. If the store of such an installation was lost, a take-over helps.
 func takeOverHint(failed map[string]error) string {
 	found := map[string]bool{}
 	for _, err := range failed {

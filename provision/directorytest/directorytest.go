@@ -1,7 +1,7 @@
-// Package directorytest is the conformance suite for provision.Directory. [RunOn]
-// tests a Directory on any tenant, a real one too. [Run] adds what only the local
-// tenant of package entratest can show: faults, lag, policies, long lists and the
-// number of requests.
+// Package directorytest is the conformance suite for provision.Directory. [RunOn] tests a
+// Directory with any tenant, including a real one. [Run] also tests what only the local
+// tenant of package entratest supports: faults, lag, policies, long lists and the number
+// of requests.
 package directorytest
 
 import (
@@ -18,12 +18,12 @@ import (
 	"github.com/entragate/entragate/provision/entratest"
 )
 
-// Open makes a Directory that reaches a tenant as a caller. The tenant is served
-// over TLS; an implementation in process leaves that aside.
+// Open makes a Directory that calls a tenant with the identity of c. The tenant is served
+// over TLS. An implementation in process may use it without a connection.
 type Open func(t *testing.T, s *entratest.Server, c entratest.Caller) provision.Directory
 
-// Run tests the implementation that open makes. Each test has a tenant of its
-// own, which fails the test on a request that no correct client sends.
+// Run tests the implementation that open makes. Each test has its own tenant, which fails
+// the test if it gets a request that a correct client does not send.
 func Run(t *testing.T, open Open) {
 	for name, test := range tests() {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// tests are all tests by name.
+// tests returns all tests by name.
 func tests() map[string]func(bench) {
 	all := map[string]func(bench){}
 	for _, table := range []map[string]func(bench){applications, principals, credentials, trouble} {
@@ -47,20 +47,20 @@ func tests() map[string]func(bench) {
 	return all
 }
 
-// bench is what a test is given to begin with.
+// bench is the argument of each test.
 type bench struct {
 	*testing.T
 	open Open
 }
 
-// place is a tenant, and a Directory that reaches it.
+// place is a tenant, and a Directory that calls it.
 type place struct {
 	bench
 	*entratest.Server
 	d provision.Directory
 }
 
-// tenant starts a tenant that knows the caller as an Application Administrator.
+// tenant starts a tenant whose caller is an Application Administrator.
 func (b bench) tenant(cfg entratest.Config) place {
 	return b.tenantFor(cfg, entratest.ApplicationAdministrator)
 }
@@ -115,7 +115,8 @@ func refused(t testing.TB, err error, status int, code string) *provision.APIErr
 	return api
 }
 
-// unknown requires an error that says nothing of what was done.
+// unknown requires an error after which the caller cannot know whether the call had an
+// effect.
 func unknown(t testing.TB, err error) {
 	t.Helper()
 	require.Error(t, err)
@@ -126,10 +127,10 @@ func unknown(t testing.TB, err error) {
 const (
 	badRequest = "Request_BadRequest"
 	notFound   = "Request_ResourceNotFound"
-	nobody     = "99999999-9999-4999-8999-999999999999" // the ID of nothing
+	nobody     = "99999999-9999-4999-8999-999999999999" // no object has this ID
 )
 
-// role makes an enabled app role for applications.
+// role returns an enabled app role for applications.
 func role(value string) provision.AppRole {
 	return provision.AppRole{
 		ID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(value)).String(), Value: value, DisplayName: value,
@@ -141,7 +142,7 @@ func roles(r ...provision.AppRole) *[]provision.AppRole { return &r }
 
 func list(s ...string) *[]string { return &s }
 
-// sameTime compares to the second, which is what Graph keeps.
+// sameTime compares with a tolerance of one second, because Graph stores whole seconds.
 func sameTime(t testing.TB, want, got time.Time) {
 	t.Helper()
 	assert.WithinDuration(t, want, got, time.Second)

@@ -14,11 +14,11 @@ import (
 	"github.com/entragate/entragate/provision/internal/graph"
 )
 
-// Directory is the tenant as this caller may use it, in process. It is the client
-// that package msgraph uses, over [Tenant.Transport] instead of a network, with
-// access tokens of the tenant's own token endpoint: it meets the same
-// authorization, lag and faults. Reads of several objects send one $batch after
-// the other, so that a run can be repeated.
+// Directory returns a provision.Directory that calls the tenant in process, with the
+// caller's identity and rights. It uses the same Graph client as package msgraph, with
+// [Tenant.Transport] in place of a network and with access tokens of the tenant's token
+// endpoint. So authorization, lag and faults are the same as over a network. It sends
+// $batch requests one after the other, so that a test can be repeated.
 func (t *Tenant) Directory(c Caller) provision.Directory { return t.client(c) }
 
 func (t *Tenant) client(c Caller) *graph.Client {
@@ -38,8 +38,8 @@ type callerTokens struct {
 	renewAt time.Time
 }
 
-// get returns a token, a new one five minutes before the old one's end or if
-// claims are asked for.
+// get returns the cached token, or a new one if claims are requested or if the cached
+// token expires within five minutes.
 func (c *callerTokens) get(ctx context.Context, claims string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

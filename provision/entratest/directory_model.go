@@ -8,8 +8,8 @@ import (
 	"github.com/entragate/entragate/internal/secret"
 )
 
-// The directory's objects, with the JSON names that Graph gives them. A value
-// that was put into the store is never changed again: a change is a clone.
+// The directory's objects, with Graph's JSON names. A value in the store is immutable: to
+// change an object, store a changed clone.
 
 type application struct {
 	ID                     string               `json:"id"`
@@ -36,7 +36,7 @@ type application struct {
 
 	federated []federatedCredential
 	owners    []string
-	inert     map[string]json.RawMessage // properties that are stored and have no effect here
+	inert     map[string]json.RawMessage // properties that are stored but have no effect
 
 	rendered entity // see whole
 }
@@ -100,7 +100,7 @@ type resourceAccess struct {
 	} `json:"resourceAccess"`
 }
 
-// optionalClaims are the claims that an application asks for.
+// optionalClaims are the optional claims in an application's tokens.
 type optionalClaims struct {
 	IDToken     []optionalClaim `json:"idToken"`
 	AccessToken []optionalClaim `json:"accessToken"`
@@ -190,7 +190,8 @@ func (a *application) disabled() bool { return a.IsDisabled != nil && *a.IsDisab
 
 func (s *servicePrincipal) disabled() bool { return s.IsDisabled != nil && *s.IsDisabled }
 
-// usable reports whether Entra issues tokens to it and for it.
+// usable reports whether Entra issues tokens to the service principal, and tokens whose
+// audience is its application.
 func (s *servicePrincipal) usable() bool {
 	return s.AccountEnabled && !s.disabled()
 }
@@ -220,12 +221,12 @@ type assignment struct {
 	ResourceID           string     `json:"resourceId"`
 }
 
-// noRole is the role of a principal that is assigned without one.
+// noRole is the role ID of an assignment without a role.
 const noRole = "00000000-0000-0000-0000-000000000000"
 
 func ptr[T any](v T) *T { return &v }
 
-// sameRole compares what a client can set of a role.
+// sameRole compares the properties of a role that clients can set.
 func sameRole(a, b appRole) bool {
 	return a.ID == b.ID && a.value() == b.value() && a.DisplayName == b.DisplayName && a.IsEnabled == b.IsEnabled &&
 		(a.Description == b.Description || a.Description != nil && b.Description != nil && *a.Description == *b.Description) &&

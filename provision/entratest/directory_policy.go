@@ -7,42 +7,42 @@ import (
 	"time"
 )
 
-// Policy is what a tenant forbids. The zero value forbids nothing but what
-// every tenant does.
+// Policy says what a tenant forbids, beside what every tenant forbids. The zero value
+// forbids nothing more.
 type Policy struct {
 	// NoSecrets refuses addPassword: CredentialTypeNotAllowedAsPerAppPolicy.
 	NoSecrets bool
 	// MaxSecretLifetime refuses longer secrets:
 	// CredentialInvalidLifetimeAsPerAppPolicy. 0: no limit.
 	MaxSecretLifetime time.Duration
-	// AnyURI allows App ID URIs without the tenant ID, the application ID or
-	// the tenant's domain in them, as older tenants do.
+	// AnyURI allows App ID URIs that contain neither the tenant ID, nor the application
+	// ID, nor the tenant's domain. Older tenants allow them.
 	AnyURI bool
-	// StrictOwnedBy refuses callers with Application.ReadWrite.OwnedBy alone
-	// every list and every object that they do not own. Microsoft documents both.
+	// StrictOwnedBy refuses every list, and every object of other owners, to callers
+	// whose only right is Application.ReadWrite.OwnedBy. Microsoft documents both
+	// behaviours.
 	StrictOwnedBy bool
-	// RestoreNeedsRole refuses a restore to callers with
-	// Application.ReadWrite.OwnedBy that hold no directory role. Microsoft
-	// documents both.
+	// RestoreNeedsRole refuses a restore to callers with Application.ReadWrite.OwnedBy
+	// that hold no directory role. Microsoft documents both behaviours.
 	RestoreNeedsRole bool
-	// UpsertWithoutOwner leaves what a PATCH creates without an owner, as users
-	// reported: a caller with Application.ReadWrite.OwnedBy cannot change it then.
+	// UpsertWithoutOwner makes objects that a PATCH creates have no owner, as users
+	// reported. A caller with Application.ReadWrite.OwnedBy cannot change such an object.
 	UpsertWithoutOwner bool
-	// CreateWithoutOwner leaves what a POST creates without an owner, too.
+	// CreateWithoutOwner makes objects that a POST creates have no owner.
 	CreateWithoutOwner bool
 	// Quota is how many objects a caller without an administrator's rights may
 	// create, soft-deleted ones included; 0: [DefaultQuota], negative: no limit.
 	Quota int
-	// RestoreGrants brings back, with a restored service principal, the
-	// assignments that went with it. Both is reported of Entra.
+	// RestoreGrants restores the assignments of a service principal together with it.
+	// Users reported both behaviours of Entra.
 	RestoreGrants bool
 }
 
-// DefaultQuota is the limit of Entra for callers that are no administrators.
+// DefaultQuota is Entra's limit for callers that are not administrators.
 const DefaultQuota = 250
 
-// checkURIs checks App ID URIs that were not there before: form, policy and
-// holders, soft-deleted ones too.
+// checkURIs checks the App ID URIs that old does not have: their form, the policy, and
+// whether another application, soft-deleted or not, has them.
 func (t *Tenant) checkURIs(a, old *application) *graphError {
 	seen := map[string]bool{}
 	for _, uri := range a.IdentifierURIs {
@@ -78,7 +78,7 @@ func (t *Tenant) allowedURI(uri string, u *url.URL, appID string) bool {
 	return host == t.domain() || strings.HasSuffix(host, "."+t.domain())
 }
 
-// checkSecret is what the tenant's app management policy says of a new secret.
+// checkSecret applies the tenant's app management policy to a new secret.
 func (p Policy) checkSecret(start, end time.Time) *graphError {
 	if p.NoSecrets {
 		return bad("Credential type not allowed as per assigned policy 'DefaultPolicy'.").

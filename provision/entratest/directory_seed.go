@@ -23,10 +23,10 @@ type Caller struct {
 	managed bool
 }
 
-// AddCaller seeds an application with a service principal and a secret of two
-// years, visible at once. Rights are directory roles ("Application
-// Administrator") and app roles of Graph ("Application.ReadWrite.OwnedBy"); see
-// [Rights]. A right that is not known is an error.
+// AddCaller seeds an application with a service principal and a secret that is valid for
+// two years. All replicas show them at once. Rights are directory roles ("Application
+// Administrator") and app roles of Graph ("Application.ReadWrite.OwnedBy"); see [Rights].
+// An unknown right is an error.
 func (t *Tenant) AddCaller(name string, rights ...string) (Caller, error) {
 	app, err := t.AddApplication(App{Name: name})
 	if err != nil {
@@ -41,7 +41,7 @@ func (t *Tenant) AddCaller(name string, rights ...string) (Caller, error) {
 }
 
 // AddManagedIdentity seeds a managed identity: a service principal without an
-// application, that gets tokens at [Tenant.ManagedIdentityEndpoint].
+// application. It gets tokens at [Tenant.ManagedIdentityEndpoint].
 func (t *Tenant) AddManagedIdentity(name string, rights ...string) (Caller, error) {
 	t.mu.Lock()
 	sp := &servicePrincipal{
@@ -55,8 +55,8 @@ func (t *Tenant) AddManagedIdentity(name string, rights ...string) (Caller, erro
 	return c, t.give(c.ObjectID, rights)
 }
 
-// DeleteManagedIdentity deletes the service principal of a managed identity, as
-// Azure does with its resource: one that is created again has other IDs.
+// DeleteManagedIdentity deletes the service principal of a managed identity, like Azure
+// when the resource is deleted. A managed identity that is created again has other IDs.
 func (t *Tenant) DeleteManagedIdentity(c Caller) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,13 +73,13 @@ type App struct {
 	Name       string
 	UniqueName string // empty: none
 	Tags       []string
-	// Roles are values of app roles for applications, or for users with the
-	// prefix "user:".
+	// Roles are the values of app roles. They are for applications, or for users if
+	// they have the prefix "user:".
 	Roles []string
 	// URIs are App ID URIs; "{appId}" is replaced by the application ID.
 	URIs               []string
 	TokenVersion       int  // requestedAccessTokenVersion; 0: null, version 1
-	IDType             bool // asks for the optional claim idtyp
+	IDType             bool // has the optional claim idtyp in its access tokens
 	AssignmentRequired bool
 	RedirectURIs       []string // of a web application that signs users in
 }
@@ -92,8 +92,8 @@ type Registration struct {
 	Roles         map[string]string // role IDs by value
 }
 
-// AddApplication seeds an application and its service principal, visible at
-// once. A taken unique name or URI is an error.
+// AddApplication seeds an application and its service principal. All replicas show them
+// at once. A unique name or URI that another application has is an error.
 func (t *Tenant) AddApplication(app App) (Registration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,7 +146,7 @@ func (t *Tenant) newRole(value string) appRole {
 	}
 }
 
-// newPrincipal is a service principal for an application, not yet stored.
+// newPrincipal returns a new service principal of an application, without storing it.
 func (t *Tenant) newPrincipal(a *application) *servicePrincipal {
 	sp := &servicePrincipal{
 		ID: t.newID(), AppID: a.AppID, AccountEnabled: true,
@@ -158,13 +158,13 @@ func (t *Tenant) newPrincipal(a *application) *servicePrincipal {
 	return sp
 }
 
-// domain is the tenant's initial domain.
+// domain returns the tenant's initial domain.
 func (t *Tenant) domain() string {
 	return strings.ToLower(strings.ReplaceAll(t.cfg.Name, " ", "")) + ".onmicrosoft.com"
 }
 
-// AddSecret gives an application, by application ID, a secret of two years,
-// visible at once, as another administrator would.
+// AddSecret adds a secret, valid for two years, to the application with an application
+// ID, like an administrator in Entra's portal. All replicas show it at once.
 func (t *Tenant) AddSecret(appID, displayName string) (provision.Secret, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -179,8 +179,9 @@ func (t *Tenant) AddSecret(appID, displayName string) (provision.Secret, error) 
 	return p.secret, nil
 }
 
-// PurgeApplication deletes an application, by application ID, for good, as an
-// administrator can, also one that is soft-deleted: its unique name is free again.
+// PurgeApplication deletes the application with an application ID permanently, even if it
+// is soft-deleted already, like an administrator in Entra's portal. Afterwards its unique
+// name can be used again.
 func (t *Tenant) PurgeApplication(appID string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -210,8 +211,9 @@ func (t *Tenant) newPassword(displayName string, start, end time.Time) passwordC
 	return p
 }
 
-// Grant gives a client a role of a resource, both by application ID, visible at
-// once. An empty role assigns the client without one.
+// Grant grants a client a role of a resource. Both are named by application ID. All
+// replicas show the grant at once. With an empty role the client is assigned without a
+// role.
 func (t *Tenant) Grant(clientAppID, resourceAppID, role string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -263,8 +265,8 @@ func (t *Tenant) give(objectID string, rights []string) error {
 	return nil
 }
 
-// SetRights replaces the rights of a caller. They are in the access token and count
-// from the next one; [Tenant.RevokeTokens] makes clients get one.
+// SetRights replaces the rights of a caller. They take effect with the caller's next
+// access token. [Tenant.RevokeTokens] makes callers get a new one.
 func (t *Tenant) SetRights(c Caller, rights ...string) error {
 	t.mu.Lock()
 	v := t.newest()
@@ -284,14 +286,14 @@ func (t *Tenant) SetRights(c Caller, rights ...string) error {
 }
 
 // TrustIssuer sets the public keys (*rsa.PublicKey) of an issuer of federated
-// credentials. Entra fetches them from the issuer.
+// credentials, because entratest does not fetch them from the issuer as Entra does.
 func (t *Tenant) TrustIssuer(issuer string, keys ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.trust[issuer] = keys
 }
 
-// seedGraph puts Microsoft Graph's own service principal in place.
+// seedGraph creates Microsoft Graph's own service principal.
 func (t *Tenant) seedGraph() {
 	sp := &servicePrincipal{
 		ID: t.newID(), AppID: GraphAppID, DisplayName: "Microsoft Graph", AppDisplayName: "Microsoft Graph",

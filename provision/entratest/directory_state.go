@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// State holds the objects of the tenant, sorted, as every replica shows them when all
-// changes have reached it. [State.String] leaves out random values, so that two tenants
-// that reached the same end by different ways compare equal.
+// State holds the newest state of the tenant's objects, sorted. [State.String] leaves out
+// random values, so that the states of two tenants can be compared although their objects
+// were created in different ways.
 type State struct {
 	Applications []ApplicationState
 	// Deleted are the keys of soft-deleted applications.
@@ -27,14 +27,14 @@ type IdentityState struct {
 
 // ApplicationState is one application with its service principal.
 type ApplicationState struct {
-	Key         string // unique name, or the display name where it has none
+	Key         string // unique name, or the display name if there is none
 	DisplayName string
 	Description string
 	AppID       string
 	ObjectID    string
 	Tags        []string
 	URIs        []string // "{appId}" replaces the application ID
-	Roles       []string // value, with " (disabled)" if it is
+	Roles       []string // values; " (disabled)" follows the value of a disabled role
 	Version     int      // of access tokens; 0: null
 	Claims      []string // optional access-token claims
 	Required    []string // "resource key/role value" of requiredResourceAccess
@@ -81,7 +81,7 @@ func (t *Tenant) State() State {
 	return s
 }
 
-// Settled is the time from which all replicas show the newest state.
+// Settled returns the time from which all replicas show the newest state.
 func (t *Tenant) Settled() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -161,12 +161,12 @@ func (v view) principalState(s *ApplicationState) {
 	slices.Sort(s.Grants)
 }
 
-// grantNames are the app roles that a principal holds.
+// grantNames returns the app roles that a principal holds.
 func (v view) grantNames(principalID string) []string {
 	return sorted(mapped(v.held(principalID), func(g *assignment) string { return v.roleName(v.principal(g.ResourceID), g.AppRoleID) }))
 }
 
-// roleName is "resource key/role value".
+// roleName returns "resource key/role value".
 func (v view) roleName(resource *servicePrincipal, roleID string) string {
 	if resource == nil {
 		return "?/" + roleID
@@ -181,8 +181,8 @@ func (v view) roleName(resource *servicePrincipal, roleID string) string {
 
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
 
-// String returns the canonical text. It contains the number of secrets only, because
-// their names, IDs and dates differ between runs with the same end.
+// String returns the state as text. Of secrets it contains only the number, because their
+// names, IDs and dates differ between runs.
 func (s State) String() string {
 	var b strings.Builder
 	for _, a := range s.Applications {
@@ -197,7 +197,7 @@ func (s State) String() string {
 	return b.String()
 }
 
-// String is the canonical text of one application.
+// String returns the application's state as text.
 func (a ApplicationState) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "application %s %q %q\n", a.Key, a.DisplayName, a.Description)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// store holds every version of every object, with the time at which each
-// replica sees it. Guarded by Tenant.mu.
+// store holds the versions of all objects, with the time from which each replica shows
+// them. It is guarded by Tenant.mu.
 type store struct {
 	replicas int
 	apps     map[string]*object[application]
@@ -15,8 +15,8 @@ type store struct {
 
 	appOrder, spOrder []string // by creation
 
-	// Keys of the newest state. Holders stay listed while they are
-	// soft-deleted, because they reserve their names.
+	// Indexes of the newest state. They contain soft-deleted objects, too, because
+	// these reserve their names.
 	byAppID      map[string]string
 	byUniqueName map[string]string
 	byURI        map[string]string
@@ -25,12 +25,12 @@ type store struct {
 	byResource   map[string][]string
 
 	bin    []deletion               // soft-deleted, oldest first
-	graves map[string][]*assignment // by service principal: what went with it
-	gone   []purged                 // objects that were removed for good
+	graves map[string][]*assignment // by service principal: assignments that were deleted with it
+	gone   []purged                 // objects that were deleted permanently
 }
 
-// purged is an object that was removed for good, which counts against its
-// creator's quota for some time.
+// purged is an object that was deleted permanently. It counts against its creator's quota
+// for some time.
 type purged struct {
 	by string // appId of its creator
 	at time.Time
@@ -46,7 +46,7 @@ type object[T any] struct {
 }
 
 type version[T any] struct {
-	value   *T // nil: gone for good
+	value   *T // nil: deleted permanently
 	visible []time.Time
 }
 
@@ -66,7 +66,7 @@ func (s *store) init(replicas int) {
 	}
 }
 
-// at is the value that a replica sees; replica < 0 is the newest.
+// at returns the version that a replica shows, or the newest one if replica is negative.
 func (o *object[T]) at(replica int, now time.Time) *T {
 	if o == nil {
 		return nil
@@ -82,12 +82,12 @@ func (o *object[T]) at(replica int, now time.Time) *T {
 	return nil
 }
 
-// settled is the time from which all replicas see the newest version.
+// settled returns the time from which all replicas show the newest version.
 func (o *object[T]) settled() time.Time {
 	return slices.MaxFunc(o.versions[len(o.versions)-1].visible, time.Time.Compare)
 }
 
-// push adds a version and forgets those that no replica can show again.
+// push adds a version, and drops the versions that no replica shows any more.
 func (o *object[T]) push(v version[T], now time.Time) {
 	o.versions = append(o.versions, v)
 	for i, v := range slices.Backward(o.versions) {
@@ -98,8 +98,8 @@ func (o *object[T]) push(v version[T], now time.Time) {
 	}
 }
 
-// spread draws the times at which a change made now reaches the replicas: the
-// first at once. The caller holds mu.
+// spread generates the times at which a change of now reaches each replica. It reaches
+// the first replica at once. The caller holds mu.
 func (t *Tenant) spread() []time.Time {
 	now := t.now()
 	at := make([]time.Time, t.cfg.Replicas)
@@ -119,7 +119,7 @@ func (t *Tenant) spread() []time.Time {
 	return at
 }
 
-// instantly is the spread of a seeded object: visible everywhere.
+// instantly returns the times for a seeded object, which all replicas show at once.
 func (t *Tenant) instantly() []time.Time {
 	return make([]time.Time, t.cfg.Replicas)
 }
@@ -159,7 +159,8 @@ func (t *Tenant) putApplication(a *application, at []time.Time) {
 	}
 }
 
-// respread draws new times for a mirrored object, unless it is a seed.
+// respread generates other times for a service principal that changes together with its
+// application, unless the change is a seed.
 func (t *Tenant) respread(at []time.Time) []time.Time {
 	if at[0].IsZero() {
 		return at
@@ -167,8 +168,8 @@ func (t *Tenant) respread(at []time.Time) []time.Time {
 	return t.spread()
 }
 
-// mirror is the service principal with what it copies from its application, or
-// nil if it has that already.
+// mirror returns a copy of the service principal with the properties that Entra copies
+// from its application. It returns nil if the service principal has them already.
 func mirror(sp *servicePrincipal, a *application) *servicePrincipal {
 	names := append([]string{a.AppID}, a.IdentifierURIs...)
 	if sp.DisplayName == a.DisplayName && sp.SignInAudience == a.SignInAudience && sp.disabled() == a.disabled() &&
@@ -199,12 +200,13 @@ func (t *Tenant) putAssignment(g *assignment, at []time.Time) {
 	push(s.grants, g.ID, version[assignment]{g, at}, t.now())
 }
 
-// dropAssignment makes an assignment go away; replicas show it until they follow.
+// dropAssignment deletes an assignment. A replica shows it until the change reaches the
+// replica.
 func (t *Tenant) dropAssignment(id string, at []time.Time) {
 	push(t.store.grants, id, version[assignment]{nil, at}, t.now())
 }
 
-// forgetApplication removes a soft-deleted application for good.
+// forgetApplication deletes a soft-deleted application permanently.
 func (t *Tenant) forgetApplication(a *application) {
 	s := &t.store
 	t.countPurged(a.CreatedByAppID, a.DeletedDateTime)

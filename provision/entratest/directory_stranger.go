@@ -9,10 +9,10 @@ import (
 	"github.com/entragate/entragate/provision/internal/graph"
 )
 
-// Stranger is another user of the tenant with the default rights of users:
-// registers applications, owns what they registered, and reads what every
-// member of the tenant may read, which includes unique names and tags. Tests use
-// a Stranger to register decoys under the names that provisioning will need.
+// Stranger is another user of the tenant with the default rights of users. A stranger
+// may register applications, owns them, and may read what every member of the tenant may
+// read, including unique names and tags. Tests use a Stranger to register decoys under
+// the names that the reconciler needs.
 //
 // A Stranger is an application here, not a person, because entratest has no
 // delegated permissions: it holds Application.ReadWrite.OwnedBy and
@@ -22,8 +22,8 @@ type Stranger struct {
 	dir    *graph.Client
 }
 
-// Decoy is an application that a [Stranger] registered, with a service
-// principal and a secret that only the stranger has.
+// Decoy is an application that a [Stranger] registered, with a service principal and a
+// secret that only the stranger knows.
 type Decoy struct {
 	ObjectID string // of the application
 	AppID    string // client ID
@@ -39,10 +39,10 @@ func (t *Tenant) AddStranger(name string) (*Stranger, error) {
 	return &Stranger{tenant: t, dir: t.client(c)}, nil
 }
 
-// Register registers an application through Graph, with a service principal and
-// a secret. Name, UniqueName, Tags and Roles of app count. The stranger has the
-// patience that replication lag asks for. A taken unique name is a
-// [*provision.APIError], as Graph answers it.
+// Register registers an application through Graph, with a service principal and a secret.
+// It uses Name, UniqueName, Tags and Roles of app. It retries until replication lag is
+// over. If another application has the unique name, the error is Graph's
+// [*provision.APIError].
 func (s *Stranger) Register(ctx context.Context, app App) (Decoy, error) {
 	patch := provision.ApplicationPatch{DisplayName: &app.Name, Tags: &app.Tags}
 	if app.UniqueName != "" {
@@ -71,7 +71,7 @@ func (s *Stranger) Register(ctx context.Context, app App) (Decoy, error) {
 	return d, err
 }
 
-// roles are app roles of these values, with IDs of the stranger's choice.
+// roles returns app roles with these values and with IDs that the stranger chose.
 func (s *Stranger) roles(values []string) []provision.AppRole {
 	s.tenant.mu.Lock()
 	defer s.tenant.mu.Unlock()
@@ -83,8 +83,8 @@ func (s *Stranger) roles(values []string) []provision.AppRole {
 	})
 }
 
-// Copy registers a decoy that looks like an application of somebody else: same
-// display name, tags and roles, under another unique name or none.
+// Copy registers a decoy with the display name, tags and roles of another application. Its
+// unique name is different or missing.
 func (s *Stranger) Copy(ctx context.Context, of provision.AppRef, uniqueName string) (Decoy, error) {
 	var app App
 	err := patiently(func() error {
@@ -105,8 +105,8 @@ func (s *Stranger) Delete(ctx context.Context, d Decoy) error {
 	return patiently(func() error { return s.dir.DeleteApplication(ctx, d.ObjectID) })
 }
 
-// patiently tries again what a lagging replica refuses. The first replica shows
-// every change at once, so a random choice meets it soon.
+// patiently retries a call that a lagging replica refuses. Each attempt reaches a random
+// replica, and the first replica shows every change at once, so few attempts are needed.
 func patiently(f func() error) error {
 	var err error
 	for range 100 {

@@ -18,8 +18,8 @@ type user struct {
 	disabled bool
 }
 
-// AddUser seeds a user and returns it with its object ID. A username that is
-// taken is an error.
+// AddUser seeds a user and returns it with its object ID. A username that another user
+// has is an error.
 func (t *Tenant) AddUser(u User) (User, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -37,8 +37,8 @@ func (t *Tenant) AddUser(u User) (User, error) {
 	return u, nil
 }
 
-// AssignUser gives a user a role of an application, by application ID. An empty
-// role assigns the user without one.
+// AssignUser assigns a user to a role of the application with an application ID. With an
+// empty role the user is assigned without a role.
 func (t *Tenant) AssignUser(u User, appID, role string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -52,7 +52,7 @@ func (t *Tenant) AssignUser(u User, appID, role string) error {
 	return t.grant(u.ObjectID, u.Name, "User", resource, role)
 }
 
-// DisableUser keeps a user from signing in again, or lets them.
+// DisableUser sets whether a user is disabled. A disabled user cannot sign in.
 func (t *Tenant) DisableUser(u User, disabled bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -61,7 +61,7 @@ func (t *Tenant) DisableUser(u User, disabled bool) {
 	}
 }
 
-// user finds one by object ID; nil: none. The caller holds mu.
+// user finds a user by object ID. It returns nil if there is none. The caller holds mu.
 func (t *Tenant) user(id string) *user {
 	i := slices.IndexFunc(t.users, func(u *user) bool { return u.ObjectID == id })
 	if i < 0 {

@@ -2,18 +2,18 @@ package entratest
 
 import "time"
 
-// view is the directory as one replica sees it at one time. Methods return nil
-// for objects that the replica does not have. Guarded by Tenant.mu.
+// view is the state of the directory on one replica at one time. Its methods return nil
+// for objects that the replica does not have. It is guarded by Tenant.mu.
 type view struct {
 	s       *store
 	replica int
 	now     time.Time
 }
 
-// newest is the truth that writes change.
+// newest returns the newest state, which writes change.
 func (t *Tenant) newest() view { return view{&t.store, -1, t.now()} }
 
-// replica is a random replica, as one request meets it.
+// replica returns the state of a random replica, for one request.
 func (t *Tenant) replica() view {
 	return view{&t.store, t.rng.IntN(t.cfg.Replicas), t.now()}
 }
@@ -85,8 +85,8 @@ func (v view) assignments(ids []string) []*assignment {
 	return all
 }
 
-// resource finds the service principal that a scope names: its
-// application ID, one of its App ID URIs, or a host of Graph.
+// resource finds the service principal that a scope names by its application ID, by one of
+// its App ID URIs, or as Graph.
 func (v view) resource(name, graphBase string) *servicePrincipal {
 	if name == graphBase || name == graphBase+"/" || name == "https://graph.microsoft.com" || name == "https://graph.microsoft.com/" {
 		name = GraphAppID

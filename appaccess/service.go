@@ -133,7 +133,8 @@ func Developer(userID string) Actor { return Actor{UserID: userID} }
 // Filter selects what a list returns, and in which order.
 type Filter struct {
 	// Search selects objects whose names (or ID, or email) have words that begin
-	// with each of its words, ignoring case.
+	// with each of its words, ignoring case. The whole mail address of a user
+	// selects only the users with this address.
 	Search string
 	// OwnerID selects what a user owns, where that makes sense.
 	OwnerID string
@@ -153,7 +154,8 @@ type Filter struct {
 	After, Before string
 	// Limit is the most items of a page: 0 is 100, at most 999.
 	Limit int
-	// Total asks for the Total of the page. That takes one more read of the store.
+	// Total asks for the Total of the page. That takes one more read of the store,
+	// unless the first page holds everything.
 	Total bool
 }
 

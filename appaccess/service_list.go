@@ -33,7 +33,8 @@ var orderIndexes = map[Order]struct {
 // listQuery is the query of a Filter for one kind.
 type listQuery struct {
 	Query
-	words  []string // the record has words that begin with these
+	words  []string // the record has words that begin with these; the rarest are likely first
+	email  string   // the search, if it may be the mail address of a user
 	before string   // the page before this place; After is then empty
 	total  bool
 }
@@ -56,7 +57,10 @@ func (f Filter) query(kind Kind) (listQuery, int, error) {
 			return listQuery{}, 0, err
 		}
 	}
-	q := listQuery{words: words(f.Search), total: f.Total}
+	q := listQuery{words: searchWords(f.Search), total: f.Total}
+	if kind == KindUser && strings.Contains(f.Search, "@") {
+		q.email = fold(f.Search)
+	}
 	if f.Order != ByID {
 		order, known := orderIndexes[f.Order]
 		if !known || !slices.Contains(order.kinds, kind) {
@@ -128,7 +132,11 @@ func list[T entity](r Reader, q listQuery, limit int, keep func(*T) bool) (Page[
 		return Page[T]{}, err
 	}
 	found := onePage(q, items, limit)
-	if q.total {
+	switch {
+	case !q.total:
+	case q.After == "" && q.before == "" && found.Next == "":
+		found.Total = len(items) // the first page holds everything
+	default:
 		found.Total, found.AtLeast, err = q.count(r)
 	}
 	return found, err
@@ -187,13 +195,21 @@ func paged[T entity](q listQuery, items []listItem[T], limit int) Page[T] {
 	return found
 }
 
-// search returns all entities that have the words and that keep accepts. It tries the
-// words from the longest to the shortest, three at most. ok is false if too many records
-// have each of them.
+// search returns all entities that have the words and that keep accepts, or, if the
+// search is the mail address of users, these users only. It tries three words at most.
+// ok is false if too many records have each of them.
 func search[T entity](r Reader, q listQuery, keep func(*T) bool) (items []listItem[T], ok bool, err error) {
-	tried := slices.SortedStableFunc(slices.Values(q.words), func(a, b string) int { return len(b) - len(a) })
 	var batch []Record
-	for _, word := range tried[:min(3, len(tried))] {
+	if q.email != "" {
+		batch, err = r.List(Query{Kind: q.Kind, Where: slices.Concat(q.Where, where(byEmail, q.email)), Limit: MaxPage})
+		if ok = len(batch) > 0; err != nil {
+			return nil, false, err
+		}
+	}
+	for _, word := range q.words[:min(3, len(q.words))] {
+		if ok {
+			break
+		}
 		batch, err = r.List(Query{Kind: q.Kind, Where: q.Where, Limit: MaxPage}.Prefix(byWord, word))
 		if ok = err == nil && len(batch) < MaxPage; ok || err != nil {
 			break
@@ -294,6 +310,20 @@ func words(texts ...string) []string {
 		}
 	}
 	return found
+}
+
+// searchWords returns the words of a search in the order in which they are tried: long
+// words are rarer than short ones, and all mail addresses of an organisation end alike.
+func searchWords(text string) []string {
+	name, domain, _ := strings.Cut(text, "@")
+	byLength := func(a, b string) int { return len(b) - len(a) }
+	tried := slices.SortedStableFunc(slices.Values(words(name)), byLength)
+	for _, word := range slices.SortedStableFunc(slices.Values(words(domain)), byLength) {
+		if !slices.Contains(tried, word) {
+			tried = append(tried, word)
+		}
+	}
+	return tried
 }
 
 // searchable returns the index entries by which texts are found.

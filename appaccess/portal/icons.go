@@ -23,6 +23,7 @@ var icons = map[string]string{
 	"play":     `<path d="M7 4.500v15l12-7.500z"/>`,
 	"mail":     `<rect x="3" y="5" width="18" height="14" rx="2"/><path d="M3.500 7l8.500 6 8.500-6"/>`,
 	"search":   `<circle cx="11" cy="11" r="6.500"/><path d="M16 16l4.500 4.500"/>`,
+	"file":     `<path d="M7 3h7l5 5v13H7zM14 3v5h5M10 13h6M10 17h6"/>`,
 	"external": `<path d="M14 4h6v6M20 4l-9 9M18 14v5a1 1 0 01-1 1H5a1 1 0 01-1-1V7a1 1 0 011-1h5"/>`,
 }
 

@@ -126,6 +126,9 @@ func (p *Portal) chosen(rq *request, c *controls, field string, kind appaccess.K
 	if err != nil {
 		return "", text, err
 	}
+	for _, r := range found {
+		c.known[r.Ref] = r.Name
+	}
 	exact := slices.DeleteFunc(slices.Clone(found), func(r foundRef) bool { return r.ID != text })
 	if len(exact) == 0 {
 		exact = slices.DeleteFunc(slices.Clone(found), func(r foundRef) bool { return !strings.EqualFold(r.Name, text) })
@@ -137,7 +140,6 @@ func (p *Portal) chosen(rq *request, c *controls, field string, kind appaccess.K
 	case 0:
 		return text, text, nil // nothing is found by it
 	case 1:
-		c.known[found[0].Ref] = found[0].Name
 		return found[0].ID, found[0].Name, nil
 	}
 	c.Which = append(c.Which, p.choicesOf(rq, field, found)...)

@@ -117,6 +117,39 @@ func testReadsOfAList(t *testing.T, w *world) {
 	}
 }
 
+// A filter by people reads the store six times at most, also if more people have its
+// words than a query returns. Whoever types a mail address means one person.
+func TestFiltersByPeopleOfALargeOrganisation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	d := appaccess.Document{Version: 1}
+	for i := range appaccess.MaxPage + 10 {
+		d.Users = append(d.Users, appaccess.DocumentUser{ID: fmt.Sprintf("c%d", i), Name: fmt.Sprintf("Colleague %d", i), Email: fmt.Sprintf("colleague.%d@contoso.example", i)})
+	}
+	_, err := w.service.Import(t.Context(), root, d, appaccess.ImportRequest{})
+	require.NoError(t, err)
+	for _, owner := range []string{"c7", "c70"} {
+		w.application("of-"+owner, owner)
+	}
+	m := w.visit("manager")
+	for path, found := range map[string]string{
+		"/applications?owner=colleague+7&state=active":                          "of-c7",
+		"/applications?owner=colleague.7@contoso.example&product=orders":        "of-c7",
+		"/applications?owner=Colleague.70@contoso.example&product=ord&sync=yes": "of-c70",
+		"/subscriptions?owner=colleague&product=ord&state=active":               "",
+		"/users?q=colleague.7@contoso":                                          "Colleague 700",
+	} {
+		before := w.reads.Load()
+		page := m.get(path)
+		assert.LessOrEqual(t, w.reads.Load()-before, int64(6), path)
+		assert.Contains(t, page.Body, found, path)
+	}
+	page := m.get("/applications?owner=colleague.7@contoso.example").Body
+	assert.Contains(t, page, "Web shop of-c7<")
+	assert.NotContains(t, page, "Colleague 70", "others with similar addresses are not offered")
+}
+
 var feedPattern = regexp.MustCompile(`<bdi>(Feed \d\d)</bdi></a></th>`)
 
 func feeds(a answer) []string {

@@ -6,7 +6,13 @@ import (
 )
 
 // PutEntity lets external tests write what Service writes.
-func PutEntity[T entity](w Writer, v *T) error { return put(w, v) }
+func PutEntity[T entity](w Writer, v *T) error {
+	r, err := encode(v)
+	if err != nil {
+		return err
+	}
+	return w.Put(r)
+}
 
 // DeleteEntity removes it.
 func DeleteEntity[T entity](w Writer, id string) error { return w.Delete(kindOf[T](), id) }

@@ -192,7 +192,7 @@ func (r *importRun) some(ctx context.Context, batch []differing) error {
 func (r *importRun) commit(ctx context.Context, batch []differing) (behind Objects, many bool, err error) {
 	var report ImportReport
 	err = r.s.manage(ctx, r.by, func(e *edit) error {
-		im := &importer{edit: e, s: r.s, batch: batch}
+		im := &importer{edit: e, batch: batch}
 		if err := im.run(); err != nil {
 			return err
 		}
@@ -217,7 +217,6 @@ func (r *importRun) commit(ctx context.Context, batch []differing) (behind Objec
 // importer imports some objects within one transaction.
 type importer struct {
 	*edit
-	s      *Service
 	batch  []differing
 	report ImportReport
 	behind Objects

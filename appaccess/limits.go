@@ -10,7 +10,7 @@ import (
 const (
 	MaxRecordID    = 200     // bytes
 	MaxRecordBody  = 1 << 20 // bytes
-	MaxRecordIndex = 1000    // entries
+	MaxRecordIndex = 1200    // entries
 	MaxIndexValue  = 512     // bytes, for the name and for the value of an entry
 )
 

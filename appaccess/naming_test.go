@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/entragate/entragate/appaccess"
+	"github.com/entragate/entragate/provision/entratest"
 )
 
 func TestDefaultNaming(t *testing.T) {
@@ -37,6 +38,46 @@ func TestNamesThatCollideInEntra(t *testing.T) {
 	assertConflict(t, err, "name")
 	_, err = h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: "three", Name: "GOLD PLAN"})
 	assertConflict(t, err, "name")
+}
+
+// oneName gives all applications of products the same display name.
+type oneName struct{ appaccess.DefaultNaming }
+
+func (oneName) ProductApplication(string) string { return "Gateway" }
+
+func TestApplicationNamesThatCollideInEntra(t *testing.T) {
+	t.Parallel()
+	h := newFixture(t, func(cfg *appaccess.ServiceConfig) { cfg.Naming = oneName{} })
+	token := appaccess.AccessRequest{Access: appaccess.Access{Token: true}}
+	for _, id := range []string{"one", "two"} {
+		_, err := h.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: id, Name: id})
+		require.NoError(t, err)
+	}
+	_, err := h.SetAccess(ctx, boss, "one", token)
+	require.NoError(t, err)
+	_, err = h.SetAccess(ctx, boss, "two", token)
+	assert.Equal(t, []string{"one"}, assertConflict(t, err, "name").Objects)
+	_, err = h.SetAccess(ctx, boss, "one", appaccess.AccessRequest{})
+	require.NoError(t, err)
+	_, err = h.SetAccess(ctx, boss, "two", token)
+	require.NoError(t, err, "one has no application any more")
+}
+
+// Entra lets applications that others made have the same display name.
+func TestAdoptedApplicationsMayHaveOneName(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, entratest.Lag{})
+	for _, id := range []string{"one", "two"} {
+		app, err := e.tenant.AddApplication(entratest.App{Name: "Shared"})
+		require.NoError(t, err)
+		p, err := e.CreateProduct(ctx, boss, appaccess.ProductRequest{ID: id, Name: id, Access: appaccess.Access{Token: true}, Adopt: app.AppID})
+		require.NoError(t, err)
+		assert.Equal(t, "Shared", p.Entra.Name)
+	}
+	for _, id := range []string{"one", "two"} {
+		_, err := e.SetPermissions(ctx, boss, id, appaccess.PermissionsRequest{Permissions: []appaccess.Permission{{Name: "Read"}}})
+		require.NoError(t, err)
+	}
 }
 
 func TestNamesThatEntraCannotCarry(t *testing.T) {

@@ -18,6 +18,7 @@ const (
 	byAppID        = "appid"        // product, application: Entra's client ID; unique
 	byName         = "name"         // product, api: folded; unique
 	byRole         = "role"         // product: the value of each app role; unique
+	byEntraName    = "entraname"    // product: each name that it has in Entra, or will get: see entraNames
 	byPath         = "path"         // api; unique, whatever the letter case: gates refuse paths that differ by it
 	byEntra        = "entra"        // user: tid/oid; unique
 	byKey          = "key"          // subscription: hash of either key, in hex; unique
@@ -116,15 +117,6 @@ func decode[T entity](r Record) (T, error) {
 		return v, fmt.Errorf("appaccess: decoding %s %s: %w", r.Kind, r.ID, err)
 	}
 	return v, nil
-}
-
-// put writes an entity.
-func put[T entity](w Writer, v *T) error {
-	r, err := encode(v)
-	if err != nil {
-		return err
-	}
-	return w.Put(r)
 }
 
 // get reads an entity by its ID. The error may be ErrNotFound.

@@ -128,30 +128,39 @@ func (s *Service) nameable(l *edit, p *Product) error {
 	if err := checkEntraNames(s.naming, p); err != nil {
 		return err
 	}
-	for other, err := range each[Product](l, Query{}) {
-		if err != nil {
-			return err
-		}
-		if other.ID != p.ID && hasRole(&other) && s.sameNames(&other, p) {
-			return &ConflictError{
-				Field: "name", Objects: []string{other.ID},
-				Reason: fmt.Sprintf("another product has the role %s in Entra already (spaces and hyphens, and upper and lower case, are one there): choose another name", s.naming.Role(p.Name, AllPermission)),
-			}
+	names := s.entraNames(p)
+	if p.Entra.Name != "" {
+		names = names[1:] // its application exists
+	}
+	recs, err := l.Find(KindProduct, byEntraName, names)
+	if err != nil {
+		return err
+	}
+	var others []string
+	for _, rec := range recs {
+		if rec.ID != p.ID {
+			others = append(others, rec.ID)
 		}
 	}
-	return nil
+	if len(others) == 0 {
+		return nil
+	}
+	slices.Sort(others)
+	return conflictWith("name", fmt.Sprintf("another product has the application name or a role of this product in Entra already, such as %s (spaces and hyphens, and upper and lower case, are one there): choose another name", s.naming.Role(p.Name, AllPermission)), others)
 }
 
-// sameNames compares names without letter case, as Entra's search does, and uses the
-// names that exist in Entra.
-func (s *Service) sameNames(other, p *Product) bool {
-	roles := s.desiredRoles(p)
-	for _, theirs := range s.desiredRoles(other) {
-		if slices.ContainsFunc(roles, func(r Role) bool { return strings.EqualFold(r.Value, theirs.Value) }) {
-			return true
-		}
+// entraNames returns the index values of the names that a product has in Entra, or
+// will get: of its application first, then of its roles. They have no letter case, because
+// Entra's search ignores it.
+func (s *Service) entraNames(p *Product) []string {
+	if !hasRole(p) {
+		return nil
 	}
-	return strings.EqualFold(cmp.Or(other.Entra.Name, s.naming.ProductApplication(other.Name)), s.naming.ProductApplication(p.Name))
+	names := []string{indexValue("application " + fold(cmp.Or(p.Entra.Name, s.naming.ProductApplication(p.Name))))}
+	for _, r := range s.desiredRoles(p) {
+		names = append(names, indexValue("role "+fold(r.Value)))
+	}
+	return names
 }
 
 // hasRole reports whether a product's name exists in Entra, or may exist there.

@@ -18,6 +18,7 @@ type look struct {
 
 type edit struct {
 	look
+	s        *Service
 	w        Writer
 	now      time.Time
 	revision Revision // at which the transaction began
@@ -70,7 +71,7 @@ func (s *Service) manage(ctx context.Context, by Actor, fn func(*edit) error) er
 
 func (s *Service) edit(w Writer, by Actor) (*edit, error) {
 	at, err := w.Position()
-	return &edit{look: look{Reader: w, by: by}, w: w, now: s.clock(), revision: at.Revision}, err
+	return &edit{look: look{Reader: w, by: by}, s: s, w: w, now: s.clock(), revision: at.Revision}, err
 }
 
 // clock returns the time as JSON stores it.
@@ -167,8 +168,19 @@ func (l *look) credentials(applicationID string) ([]Credential, error) {
 	return found, err
 }
 
-// write is put for what has no revision of its own to look after.
-func write[T entity](e *edit, v *T) error { return put(e.w, v) }
+// write stores an entity.
+func write[T entity](e *edit, v *T) error {
+	r, err := encode(v)
+	if err != nil {
+		return err
+	}
+	if p, ok := any(v).(*Product); ok { // only the Service knows the Naming
+		for _, name := range e.s.entraNames(p) {
+			r.Index = append(r.Index, IndexEntry{Name: byEntraName, Value: name})
+		}
+	}
+	return e.w.Put(r)
+}
 
 // note reads a record that the Service keeps for itself, by kind and ID. It returns
 // the zero value if there is none.

@@ -91,7 +91,7 @@ const (
 
 // Record is one object as a store keeps it. [Record.Validate] checks the limits
 // that every store must accept: an ID of 1 to 200 bytes of UTF-8 without NUL, a
-// body of 1 MiB, and 1,000 index entries with a value of at most 512 bytes.
+// body of 1 MiB, and 1,200 index entries with a value of at most 512 bytes.
 type Record struct {
 	Kind Kind
 	ID   string

@@ -17,7 +17,7 @@ import (
 )
 
 // EnvScale names the number of subscriptions in the large store: 10,000 unless
-// it is set. There are a tenth as many client applications and users.
+// it is set. There are a tenth as many users and products with token access.
 const EnvScale = "ENTRAGATE_BENCH_SCALE"
 
 const small = 1000
@@ -78,7 +78,8 @@ func seed(b *testing.B, store appaccess.Store, n int) *world {
 	b.Helper()
 	w := &world{store: &counting{Store: store}, n: n}
 	var err error
-	if w.s, err = appaccess.NewService(b.Context(), appaccess.ServiceConfig{Store: w.store}); err != nil {
+	cfg := appaccess.ServiceConfig{Store: w.store, Provisioner: instant{store: w.store}, TenantID: "aaaabbbb-0000-cccc-1111-dddd2222eeee"}
+	if w.s, err = appaccess.NewService(b.Context(), cfg); err != nil {
 		b.Fatal(err)
 	}
 	if w.file, err = os.Create(filepath.Join(b.TempDir(), "document.json")); err != nil {
@@ -98,6 +99,9 @@ func seed(b *testing.B, store appaccess.Store, n int) *world {
 		})
 	}
 	for i := range n / 10 {
+		d.Products = append(d.Products, appaccess.DocumentProduct{
+			ID: fmt.Sprintf("token-%06d", i), Name: fmt.Sprintf("Token %06d", i), Access: appaccess.Access{Token: true},
+		})
 		d.Users = append(d.Users, appaccess.DocumentUser{ID: fmt.Sprintf("user-%06d", i), Name: fmt.Sprintf("User U%06d", i)})
 	}
 	for i := range n {
@@ -126,7 +130,7 @@ func seed(b *testing.B, store appaccess.Store, n int) *world {
 }
 
 // objects is about how many objects the service has.
-func (w *world) objects() int { return w.n + w.n/10 + 22 }
+func (w *world) objects() int { return w.n + 2*w.n/10 + 22 }
 
 // suspending suspends a subscription again and again while fn runs, and returns
 // the longest time that took.
@@ -320,10 +324,46 @@ var actions = []action{
 		_, err := w.s.SetSubscriptionState(ctx, boss, "sub-000005", appaccess.SubscriptionActive)
 		return err
 	}},
+	{"token access on and off", 10, func(ctx context.Context, w *world) error {
+		if _, err := w.s.SetAccess(ctx, boss, "product-2", appaccess.AccessRequest{Access: appaccess.Access{Token: true, Key: true}}); err != nil {
+			return err
+		}
+		_, err := w.s.SetAccess(ctx, boss, "product-2", appaccess.AccessRequest{Access: appaccess.Access{Key: true}})
+		return err
+	}},
 	{"Sync with nothing to do", 0, func(ctx context.Context, w *world) error {
 		_, err := w.s.Sync(ctx, boss, appaccess.SyncRequest{})
 		return err
 	}},
+}
+
+// instant is a Provisioner for whom every change in Entra succeeds at once.
+type instant struct {
+	appaccess.Provisioner
+	store appaccess.Store
+}
+
+func (p instant) Store() appaccess.Store { return p.store }
+
+func (instant) Unfinished(context.Context) (appaccess.Unfinished, error) {
+	return appaccess.Unfinished{}, nil
+}
+
+func (p instant) Apply(ctx context.Context, objects appaccess.Objects, desired appaccess.DesiredState, _ func(appaccess.Progress)) (appaccess.Applied, error) {
+	for _, id := range objects.Products {
+		_, err := p.store.Update(ctx, func(w appaccess.Writer) error {
+			d, err := desired.Product(w, id)
+			if err != nil {
+				return err
+			}
+			done := appaccess.ProductApplication{Name: d.ApplicationName, ObjectID: id, AppID: id, ServicePrincipalID: id, Roles: d.Roles}
+			return desired.RecordProduct(w, id, done, appaccess.Outcome{Revision: d.Revision})
+		})
+		if err != nil {
+			return appaccess.Applied{}, err
+		}
+	}
+	return appaccess.Applied{}, nil
 }
 
 // counting counts the rows that are read.

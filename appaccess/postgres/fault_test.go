@@ -32,5 +32,5 @@ func TestStatementTimeout(t *testing.T) {
 
 func BenchmarkFlood(b *testing.B) {
 	dsn, n := populated(b)
-	growth.Flood(b, open(b, dsn), n, benchKey)
+	growth.Flood(b, open(b, dsn), n)
 }

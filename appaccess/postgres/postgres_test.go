@@ -17,6 +17,7 @@ import (
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/postgres"
 	"github.com/entragate/entragate/appaccess/storetest"
+	"github.com/entragate/entragate/internal/growth"
 	"github.com/entragate/entragate/internal/pgtest"
 )
 
@@ -67,8 +68,10 @@ func has(t testing.TB, s *postgres.Store, id string) bool {
 func TestMain(m *testing.M) {
 	var err error
 	switch {
-	case os.Getenv(envReplica) != "":
-		err = replica(os.Getenv(envReplica))
+	case os.Getenv(growth.EnvReplica) != "":
+		err = growth.RunReplica(func(ctx context.Context) (appaccess.Store, error) {
+			return postgres.Open(ctx, os.Getenv(growth.EnvReplica))
+		})
 	case os.Getenv(envWriter) != "":
 		err = writer(os.Getenv(envWriter))
 	case os.Getenv(envGateway) != "":

@@ -14,6 +14,11 @@ func BenchmarkGrowth(b *testing.B) {
 
 func BenchmarkFlood(b *testing.B) {
 	s := open(b, filepath.Join(memory(b), "store.db"))
-	n, key := growth.Subscriptions(b, s)
-	growth.Flood(b, s, n, key)
+	growth.Flood(b, s, growth.Subscriptions(b, s))
+}
+
+// BenchmarkReplica measures a replica on many subscriptions.
+func BenchmarkReplica(b *testing.B) {
+	path := filepath.Join(memory(b), "store.db")
+	growth.Replica(b, path, growth.Subscriptions(b, open(b, path)))
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/appaccess/sqlite"
+	"github.com/entragate/entragate/internal/growth"
 )
 
 const (
@@ -29,14 +30,21 @@ const (
 
 // TestMain lets the test binary be another process on the same file.
 func TestMain(m *testing.M) {
-	if path := os.Getenv(childPath); path != "" {
-		if err := child(path, os.Getenv(childTurns)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	var err error
+	switch {
+	case os.Getenv(growth.EnvReplica) != "":
+		err = growth.RunReplica(func(ctx context.Context) (appaccess.Store, error) {
+			return sqlite.Open(ctx, os.Getenv(growth.EnvReplica))
+		})
+	case os.Getenv(childPath) != "":
+		err = child(os.Getenv(childPath), os.Getenv(childTurns))
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // child counts up, that many turns, and prints each count once it is

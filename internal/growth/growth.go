@@ -30,7 +30,7 @@ var boss = appaccess.Manager("")
 // than expected. Times never fail it.
 func Bench(b *testing.B, open func() appaccess.Store) {
 	b.Helper()
-	few, many := seed(b, open(), small), seed(b, open(), scale(b))
+	few, many := seed(b, open(), small), seed(b, open(), Scale(b))
 	benchWhole(b, few, many)
 	for _, a := range actions {
 		b.Run(a.name, func(b *testing.B) {
@@ -48,8 +48,8 @@ func Bench(b *testing.B, open func() appaccess.Store) {
 	}
 }
 
-// scale is the size of the large store.
-func scale(b *testing.B) int {
+// Scale is the number that EnvScale names.
+func Scale(b *testing.B) int {
 	b.Helper()
 	text := os.Getenv(EnvScale)
 	if text == "" {

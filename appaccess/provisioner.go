@@ -63,7 +63,13 @@ type Provisioner interface {
 }
 
 // Objects names products and client applications by their IDs.
-type Objects struct{ Products, Applications []string }
+type Objects struct {
+	Products, Applications []string
+	// Read may have records of the objects that the caller has just read. A
+	// Provisioner need not read them again before it locks an object; when it has
+	// locked the object, it reads the record again.
+	Read []Record
+}
 
 func (o Objects) empty() bool { return len(o.Products)+len(o.Applications) == 0 }
 

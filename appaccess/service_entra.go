@@ -92,19 +92,17 @@ func (s *Service) todo(ctx context.Context, every bool, due Objects) iter.Seq2[O
 		q = Query{}
 	}
 	return func(yield func(Objects, error) bool) {
-		products := func(ids []string, err error) bool { return yield(Objects{Products: ids}, err) }
-		applications := func(ids []string, err error) bool { return yield(Objects{Applications: ids}, err) }
-		_ = yieldTodo(ctx, s, q, nil, func(p *Product) bool { return p.Access.Token }, products) &&
-			yieldTodo(ctx, s, q, due.Applications, func(*ClientApplication) bool { return true }, applications) &&
-			yieldTodo(ctx, s, q, due.Products, func(p *Product) bool { return !p.Access.Token && inEntra(p) }, products)
+		_ = yieldTodo(ctx, s, q, nil, func(p *Product) bool { return p.Access.Token }, yield) &&
+			yieldTodo(ctx, s, q, due.Applications, func(*ClientApplication) bool { return true }, yield) &&
+			yieldTodo(ctx, s, q, due.Products, func(p *Product) bool { return !p.Access.Token && inEntra(p) }, yield)
 	}
 }
 
-// yieldTodo yields the IDs of the entities of a query that concern Entra, and then
-// the IDs in due that were not among them. It returns false if the caller stopped. No
-// transaction is open while the caller works: an object that is done meanwhile leaves
-// the query, and the next page begins behind it.
-func yieldTodo[T entity](ctx context.Context, s *Service, q Query, due []string, concerns func(*T) bool, yield func([]string, error) bool) bool {
+// yieldTodo yields the entities of a query that concern Entra, and then those in due
+// that were not among them. It returns false if the caller stopped. No transaction is
+// open while the caller works: an object that is done meanwhile leaves the query, and
+// the next page begins behind it.
+func yieldTodo[T entity](ctx context.Context, s *Service, q Query, due []string, concerns func(*T) bool, yield func(Objects, error) bool) bool {
 	q.Kind, q.Limit = kindOf[T](), syncChunk
 	left := make(map[string]bool, len(due))
 	for _, id := range due {
@@ -126,10 +124,10 @@ func yieldTodo[T entity](ctx context.Context, s *Service, q Query, due []string,
 			}
 		}
 		if err != nil {
-			yield(nil, err)
+			yield(Objects{}, err)
 			return false
 		}
-		if len(found) > 0 && !yield(found, nil) {
+		if len(found) > 0 && !yield(objectsOf[T](found, recs), nil) {
 			return false
 		}
 		if more = len(recs) == q.Limit; more {
@@ -138,14 +136,22 @@ func yieldTodo[T entity](ctx context.Context, s *Service, q Query, due []string,
 	}
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(left)), syncChunk) {
 		if err := ctx.Err(); err != nil {
-			yield(nil, err)
+			yield(Objects{}, err)
 			return false
 		}
-		if !yield(ids, nil) {
+		if !yield(objectsOf[T](ids, nil), nil) {
 			return false
 		}
 	}
 	return true
+}
+
+// objectsOf returns products or applications with their IDs.
+func objectsOf[T entity](ids []string, read []Record) Objects {
+	if kindOf[T]() == KindProduct {
+		return Objects{Products: ids, Read: read}
+	}
+	return Objects{Applications: ids, Read: read}
 }
 
 // reconcilePending reconciles everything that is pending.
@@ -204,13 +210,12 @@ func (s *Service) compare(ctx context.Context, by Actor, with func(Provisioner, 
 		maps.Copy(plan.Failed, part.Failed)
 		return true
 	}
-	products := func(ids []string, err error) bool { return some(Objects{Products: ids}, err) }
 	_ = yieldTodo(ctx, s, Query{}, nil, func(p *Product) bool {
 		if p.Access.Token && p.Entra.ObjectID == "" {
 			missing[p.ID] = true
 		}
 		return p.Access.Token
-	}, products) &&
+	}, some) &&
 		yieldTodo(ctx, s, Query{}, nil, func(a *ClientApplication) bool {
 			for _, id := range a.Grants.Products() {
 				if missing[id] {
@@ -218,8 +223,8 @@ func (s *Service) compare(ctx context.Context, by Actor, with func(Provisioner, 
 				}
 			}
 			return true
-		}, func(ids []string, err error) bool { return some(Objects{Applications: ids}, err) }) &&
-		yieldTodo(ctx, s, Query{}, nil, func(p *Product) bool { return !p.Access.Token && inEntra(p) }, products)
+		}, some) &&
+		yieldTodo(ctx, s, Query{}, nil, func(p *Product) bool { return !p.Access.Token && inEntra(p) }, some)
 	if failed == nil && s.entra != nil {
 		s.addUnknown(ctx, &plan)
 	}

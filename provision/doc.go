@@ -8,8 +8,8 @@
 //
 // # One object
 //
-// A caller passes names of objects, never their contents. For each object the
-// reconciler does this:
+// A caller passes names of objects. It may add their records as it has just read
+// them, which saves the read without a lock. For each object the reconciler does this:
 //
 //	read without a lock --- nothing to do ---> done
 //	      | a step is missing

@@ -19,12 +19,18 @@ type recordID struct {
 	id   string
 }
 
-func newKnown(r appaccess.Reader) *known {
-	return &known{r, map[recordID]*appaccess.Record{}}
+// newKnown returns a Reader that has read some records already.
+func newKnown(r appaccess.Reader, read []appaccess.Record) *known {
+	k := &known{r, map[recordID]*appaccess.Record{}}
+	for _, rec := range read {
+		k.records[recordID{rec.Kind, rec.ID}] = &rec
+	}
+	return k
 }
 
 // readAll reads records by their IDs, many with one query.
 func (k *known) readAll(kind appaccess.Kind, ids []string) error {
+	ids = slices.DeleteFunc(ids, func(id string) bool { return k.records[recordID{kind, id}] != nil })
 	for some := range slices.Chunk(ids, appaccess.MaxPage) {
 		found, err := k.Find(kind, "", some)
 		if err != nil {

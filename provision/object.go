@@ -126,7 +126,7 @@ func (r *run) open(ctx context.Context, objects appaccess.Objects) error {
 			}
 		}
 	}
-	if err := r.loadAll(ctx, r.objects); err != nil {
+	if err := r.loadAll(ctx, r.objects, objects.Read...); err != nil {
 		return err
 	}
 	r.also = r.granted()
@@ -181,25 +181,26 @@ func (r *run) granted() []*object {
 }
 
 // loadAll loads objects in one transaction. An error that concerns one object is
-// kept in the object; the returned error is that of the store.
-func (r *run) loadAll(ctx context.Context, objects []*object) error {
+// kept in the object; the returned error is that of the store. It does not read the
+// records that the caller has read.
+func (r *run) loadAll(ctx context.Context, objects []*object, read ...appaccess.Record) error {
 	if len(objects) == 0 {
 		return nil
 	}
 	err := r.e.cfg.Store.View(ctx, func(rd appaccess.Reader) error {
-		known := newKnown(rd)
-		var read [3][]string // the IDs of products, applications and entries
+		known := newKnown(rd, read)
+		var ids [3][]string // of products, applications and entries
 		for _, o := range objects {
 			switch {
 			case o.named && o.kind == kindProduct:
-				read[0] = append(read[0], o.id)
+				ids[0] = append(ids[0], o.id)
 			case o.named:
-				read[1] = append(read[1], o.id)
+				ids[1] = append(ids[1], o.id)
 			}
-			read[2] = append(read[2], o.key)
+			ids[2] = append(ids[2], o.key)
 		}
 		for i, kind := range []appaccess.Kind{appaccess.KindProduct, appaccess.KindApplication, appaccess.KindProvisioning} {
-			if err := known.readAll(kind, read[i]); err != nil {
+			if err := known.readAll(kind, ids[i]); err != nil {
 				return err
 			}
 		}

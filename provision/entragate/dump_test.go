@@ -31,16 +31,17 @@ func TestADumpIsRestoredIntoAnotherDatabase(t *testing.T) {
 	status, _, errOut := w.run("apply", "-create", "-config", w.file("before.json"), "-quiet")
 	require.Zero(t, status, errOut)
 
-	// The commands of OPERATIONS.md.
-	dump := pgtest.Program(t, "pg_dump", "--no-owner", "--table=entragate_*", "--dbname="+original)
-	require.NoError(t, os.WriteFile(w.file("dump.sql"), []byte(dump), 0o600))
+	w.dump(original)
 	status, _, errOut = w.run("apply", "-config", w.file("plan-base.json"), "-quiet")
 	require.Zero(t, status, errOut)
-	pgtest.Program(t, "psql", "--quiet", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", "--file="+w.file("dump.sql"), "--dbname="+restored)
+	w.restore(restored)
 
 	w.env["ENTRAGATE_STORE"] = restored
 	status, _, errOut = w.run("backup", "check", restored)
 	require.Zero(t, status, errOut)
+	status, _, errOut = w.run("takeover", "-config", w.file("plan-base.json"))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errOut, "the store has recorded applications", "a restored store is not a lost one")
 	status, out, errOut := w.run("drift")
 	require.Zero(t, status, errOut)
 	assert.Contains(t, out, later, "what the store does not know is found")
@@ -52,4 +53,49 @@ func TestADumpIsRestoredIntoAnotherDatabase(t *testing.T) {
 	status, out, _ = w.run("plan", "-config", w.file("plan-base.json"), "-detailed-exitcode")
 	assert.Zero(t, status, out)
 	assert.Len(t, w.tenant.State().Applications, 8+1, "what was made after the dump is used again")
+}
+
+// A lost database is recovered in a new one. The new database is dumped before
+// anything is written to Entra, and another database continues from the dump.
+func TestATakeOverIsDumpedAndRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorkplace(t)
+	lost, recovered, restored := pgtest.Database(t), pgtest.Database(t), pgtest.Database(t)
+	w.env["ENTRAGATE_STORE"] = lost
+	status, _, errOut := w.run("apply", "-create", "-config", w.file("plan-base.json"), "-quiet")
+	require.Zero(t, status, errOut)
+	made := len(w.tenant.State().Applications)
+
+	w.env["ENTRAGATE_STORE"] = recovered
+	status, _, errOut = w.run("plan", "-config", w.file("plan-base.json"))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errOut, "entragate help takeover")
+	status, out, errOut := w.run("takeover", "-create", "-config", w.file("plan-base.json"))
+	require.Zero(t, status, errOut)
+	assert.Contains(t, out, "Taken over: 8 applications.")
+	w.dump(recovered)
+	w.restore(restored)
+
+	w.env["ENTRAGATE_STORE"] = restored
+	status, out, errOut = w.run("apply", "-config", w.file("plan-base.json"), "-quiet")
+	require.Zero(t, status, out+errOut)
+	status, out, _ = w.run("plan", "-config", w.file("plan-base.json"), "-detailed-exitcode")
+	assert.Zero(t, status, out)
+	assert.Len(t, w.tenant.State().Applications, made, "every application is used again")
+	w.env["ENTRAGATE_STORE"] = lost
+	status, out, errOut = w.run("apply", "-config", w.file("plan-base.json"), "-quiet")
+	assert.NotZero(t, status, "the lost database came back, and has the old key")
+	assert.Contains(t, out+errOut, "another installation")
+}
+
+// dump and restore are the commands of OPERATIONS.md.
+func (w *workplace) dump(dsn string) {
+	w.Helper()
+	text := pgtest.Program(w, "pg_dump", "--no-owner", "--table=entragate_*", "--dbname="+dsn)
+	require.NoError(w, os.WriteFile(w.file("dump.sql"), []byte(text), 0o600))
+}
+
+func (w *workplace) restore(dsn string) {
+	w.Helper()
+	pgtest.Program(w, "psql", "--quiet", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", "--file="+w.file("dump.sql"), "--dbname="+dsn)
 }

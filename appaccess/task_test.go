@@ -144,6 +144,26 @@ func TestALargeChangeRevokesAccessAtOnceAndEndsInBoundedTransactions(t *testing.
 	}
 }
 
+// A transaction reads and writes as many rows for many objects as for some.
+func TestTheStepsOfALargeChangeDoNotGrow(t *testing.T) {
+	t.Parallel()
+	for name, change := range largeChanges {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var rows [2]int
+			for i, n := range []int{110, 260} {
+				h, counted := newLargeFixtureOn(t, onSQLite(t), n) // SQLite counts the rows that it reads
+				require.NoError(t, change.do(ctx, h))
+				change.done(t, h)
+				rows[i] = counted.busiest
+			}
+			assert.Equal(t, rows[0], rows[1])
+			assert.Positive(t, rows[0])
+			assert.LessOrEqual(t, rows[0], busiest)
+		})
+	}
+}
+
 func TestALargeChangeThatIsCutOffIsFinishedBySync(t *testing.T) {
 	t.Parallel()
 	for name, change := range largeChanges {

@@ -18,8 +18,9 @@ import (
 // ResponseWriter, so that a request needs one allocation.
 //
 // A passage is added to the watcher when the handler first calls Done or Err of the
-// context, flushes, writes longResponse bytes, begins an event stream, or hijacks the
-// connection. Other requests are short and cost nothing more.
+// context, flushes, writes longResponse bytes, writes after a change, begins an event
+// stream, or hijacks the connection. Before the first byte of a response, the gate decides
+// again if something has changed: see decideAgain.
 type passage struct {
 	context.Context // of the request outside the gate
 	caller          caller
@@ -28,8 +29,8 @@ type passage struct {
 	method          string // of the request, like path and rawPath
 	path, rawPath   string
 	writer          http.ResponseWriter
-	expires         time.Time // of the credential, leeway included; zero if it does not expire
-	epoch           uint64    // of the watcher, before the request was decided
+	expires         time.Time     // of the credential, leeway included; zero if it does not expire
+	epoch           atomic.Uint64 // of the watcher, before the last decision
 	policy          atomic.Int32
 
 	follow sync.Once
@@ -58,7 +59,7 @@ type passageKey struct{}
 
 func (g *Gate) newPassage(w http.ResponseWriter, r *http.Request, find finder, d *decision, epoch uint64) *passage {
 	p := &passage{
-		Context: r.Context(), caller: d.caller, gate: g, find: find, writer: w, epoch: epoch,
+		Context: r.Context(), caller: d.caller, gate: g, find: find, writer: w,
 		method: r.Method, path: r.URL.Path, rawPath: r.URL.RawPath,
 	}
 	switch {
@@ -67,6 +68,7 @@ func (g *Gate) newPassage(w http.ResponseWriter, r *http.Request, find finder, d
 	case d.caller.key != nil:
 		p.expires = d.caller.key.Expires
 	}
+	p.epoch.Store(epoch)
 	p.policy.Store(int32(g.cfg.OnRevocation))
 	return p
 }
@@ -127,11 +129,9 @@ func (p *passage) expired(now time.Time) bool {
 	return p.stream.Load() && !p.expires.IsZero() && !now.Before(p.expires) && p.endable()
 }
 
-// end cancels the request's context, lets further writes fail and closes an
-// upgraded connection.
-func (p *passage) end(d *decision, cause error) {
-	p.refusal = d
-	p.over.Store(true)
+// end cancels the request's context and closes an upgraded connection. The watcher has
+// set refusal and over, which lets further writes fail.
+func (p *passage) end(cause error) {
 	p.live.Load().cancel(cause)
 	if conn := p.conn.Load(); conn != nil {
 		_ = conn.Conn.Close()
@@ -187,14 +187,40 @@ func (w *openWriter) passage() *passage { return (*passage)(w) }
 // longResponse is after how many bytes a response is added to the watcher.
 const longResponse = 256 << 10
 
-// begin runs before the first byte of the response.
+// begin runs before the first byte of the response. If the gate has ended the response,
+// begun stays false.
 func (w *openWriter) begin() {
 	if w.begun || w.over.Load() {
+		return
+	}
+	if w.passage().decideAgain(); w.over.Load() {
 		return
 	}
 	w.begun = true
 	if kind := w.writer.Header()["Content-Type"]; len(kind) > 0 && isEventStream(kind[0]) {
 		w.passage().streams()
+	}
+}
+
+// decideAgain ends the response if the catalog, the tenants or the signing keys have
+// changed since the request was decided, and it would be refused now. It does nothing if
+// the watcher has the passage.
+func (p *passage) decideAgain() {
+	w := p.gate.watcher
+	epoch := w.epoch.Load()
+	if p.epoch.Load() == epoch || p.live.Load() != nil || !p.endable() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.Context, watchTime)
+	defer cancel()
+	d := p.gate.rejudge(ctx, p)
+	if d.ok() {
+		p.epoch.Store(epoch)
+		return
+	}
+	p.followed()
+	if d.status != http.StatusServiceUnavailable { // otherwise the watcher asks again
+		w.end(p, d, ErrAccessRevoked)
 	}
 }
 
@@ -237,11 +263,15 @@ func (w *openWriter) WriteString(s string) (int, error) {
 
 func (w *openWriter) ready(n int) error {
 	w.begin()
-	if w.written += n; w.written >= longResponse && w.live.Load() == nil {
+	w.written += n
+	if w.live.Load() == nil && (w.written >= longResponse || w.epoch.Load() != w.gate.watcher.epoch.Load()) {
 		w.passage().followed()
 	}
 	if w.over.Load() {
-		return context.Cause(w.live.Load())
+		if cause := context.Cause(w.live.Load()); cause != nil {
+			return cause
+		}
+		return ErrAccessRevoked // the watcher cancels the context in this moment
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -490,6 +491,97 @@ func TestRevocationBeforeTheHandlerListens(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 	close(listen)
 	assert.Equal(t, 403, <-done)
+}
+
+// A handler that does not listen to its context, and begins its response after the
+// revocation, answers with the refusal. A POST, which is not ended, answers as usual.
+func TestAResponseThatBeginsAfterTheRevocationIsRefused(t *testing.T) {
+	t.Parallel()
+	n := &notifying{catalog: newCatalog()}
+	cfg := managed(newEntra(), nil)
+	cfg.Catalog = n
+	g := open(t, cfg)
+	begun, answer := make(chan struct{}), make(chan struct{})
+	var ended atomic.Int32 // handlers whose write failed
+	deaf := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		<-answer
+		w.Header().Set("Content-Type", "text/plain")
+		if _, err := io.WriteString(w, "the data"); errors.Is(err, middleware.ErrAccessRevoked) {
+			ended.Add(1)
+		}
+	}))
+	listening := g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		<-r.Context().Done()
+	}))
+	token := "Bearer " + mint(t, claims(nil))
+	serve := func(h http.Handler, method string) chan *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/echo", nil)
+		r.Header.Set("Authorization", token)
+		done := make(chan *httptest.ResponseRecorder, 1)
+		go func() { done <- do(h, r) }()
+		<-begun
+		return done
+	}
+	get, post, first := serve(deaf, "GET"), serve(deaf, "POST"), serve(listening, "GET")
+	n.change(func(c *catalog) { delete(c.clients, clientID) })
+	assert.Equal(t, 403, (<-first).Code)
+	close(answer)
+	w := <-get
+	assert.Equal(t, 403, w.Code)
+	assert.NotContains(t, w.Body.String(), "the data")
+	assert.Contains(t, w.Body.String(), "no access")
+	w = <-post
+	assert.Equal(t, 200, w.Code)
+	assert.Equal(t, "the data", w.Body.String())
+	assert.Equal(t, int32(1), ended.Load())
+
+	// A handler that has begun its response, and never flushes, can write no more.
+	n.change(func(c *catalog) { c.clients[clientID] = newCatalog().clients[clientID] })
+	answer = make(chan struct{})
+	var failed error
+	begins := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		begun <- struct{}{}
+		<-answer
+		for failed == nil && t.Context().Err() == nil {
+			_, failed = io.WriteString(w, "")
+		}
+	}))
+	aborted := make(chan any, 1)
+	go func() {
+		defer func() { aborted <- recover() }()
+		call(begins, token[len("Bearer "):])
+	}()
+	<-begun
+	first = serve(listening, "GET")
+	n.change(func(c *catalog) { delete(c.clients, clientID) })
+	<-first
+	close(answer)
+	assert.Equal(t, http.ErrAbortHandler, <-aborted)
+	assert.ErrorIs(t, failed, middleware.ErrAccessRevoked)
+
+	// A change that concerns another caller refuses nothing, and so does an outage.
+	for _, change := range []func(*catalog){func(c *catalog) { delete(c.clients, otherApp) }, func(c *catalog) { c.err = appaccess.ErrUnavailable }} {
+		n := &notifying{catalog: newCatalog()}
+		cfg.Catalog, answer = n, make(chan struct{})
+		g = open(t, cfg)
+		deaf = g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			begun <- struct{}{}
+			<-answer
+			_, _ = io.WriteString(w, "the data")
+		}))
+		get = serve(deaf, "GET")
+		n.change(change)
+		require.Eventually(t, func() bool {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.ch != nil
+		}, 10*time.Second, time.Millisecond)
+		close(answer)
+		assert.Equal(t, 200, (<-get).Code)
+	}
 }
 
 // The pattern that a mux inside the gate matched is seen outside, as metrics of

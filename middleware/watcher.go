@@ -13,7 +13,8 @@ import (
 // ChangeNotifier is an optional interface of a [Catalog] that reports changes, so that
 // the gate ends open responses at once after a revocation. Changed returns a channel
 // that is closed as soon as an answer of the catalog may have changed since the call of
-// Changed. Without ChangeNotifier the gate checks open responses once a second.
+// Changed. Without ChangeNotifier the gate checks once a second those open responses
+// whose handlers listen to their context, flush or hijack the connection.
 type ChangeNotifier interface {
 	Changed() <-chan struct{}
 }
@@ -58,7 +59,7 @@ func (w *watcher) add(p *passage) {
 	}
 	w.first = p
 	w.count++
-	if p.ask = p.epoch != w.epoch.Load(); p.ask || w.count == 1 {
+	if p.ask = p.epoch.Load() != w.epoch.Load(); p.ask || w.count == 1 {
 		w.wake()
 	}
 }
@@ -66,6 +67,11 @@ func (w *watcher) add(p *passage) {
 func (w *watcher) remove(p *passage) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.unlink(p)
+}
+
+// unlink removes a passage, unless it was removed before. The caller holds mu.
+func (w *watcher) unlink(p *passage) {
 	if !p.watched {
 		return
 	}
@@ -202,15 +208,21 @@ func (w *watcher) askEach(ctx context.Context, questions []*passage) {
 	_ = group.Wait()
 }
 
+// end ends an open response. If another call has ended it, end does nothing, and over is
+// set already.
 func (w *watcher) end(p *passage, d *decision, cause error) {
 	w.mu.Lock()
 	open := p.watched
+	if open {
+		p.refusal = d
+		p.over.Store(true)
+		w.unlink(p)
+	}
 	w.mu.Unlock()
-	w.remove(p)
 	if !open {
 		return
 	}
-	p.end(d, cause)
+	p.end(cause)
 	if w.gate.observer != nil {
 		w.gate.observer.ended(p, d)
 	}

@@ -47,31 +47,19 @@ type Usage struct {
 // call that passes is counted when its response is complete.
 func (s *Service) Usage(ctx context.Context, by Actor, of Ref) (Usage, error) {
 	var u Usage
-	now := s.now().UTC()
+	operations := map[string]usageCount{}
 	err := s.view(ctx, by, func(l *look) error {
 		subject, err := l.usageSubject(of)
 		if err != nil {
 			return err
 		}
-		u = emptyUsage(now)
-		if subject == "" {
-			return nil
-		}
-		recs, err := l.List(Query{Kind: KindUsage, Where: entries(IndexEntry{Name: bySubject, Value: subject}), Limit: MaxPage})
-		if err != nil {
-			return err
-		}
-		operations := map[string]usageCount{}
-		for _, rec := range recs {
-			var row usageRow
-			if err := json.Unmarshal(rec.Body, &row); err != nil {
-				return fmt.Errorf("appaccess: decoding usage %s: %w", rec.ID, err)
-			}
-			u.add(rec.ID, row, operations)
-		}
-		u.Operations = sortedUsage(operations)
-		return nil
+		u = emptyUsage(s.now().UTC())
+		return l.usageRows(subject, MaxPage, func(id string, row usageRow) bool {
+			u.add(id, row, operations)
+			return true
+		})
 	})
+	u.Operations = sortedUsage(operations)
 	return u, err
 }
 
@@ -82,34 +70,42 @@ func (s *Service) LastUsed(ctx context.Context, by Actor, of Ref) (time.Time, er
 	var last time.Time
 	err := s.view(ctx, by, func(l *look) error {
 		subject, err := l.usageSubject(of)
-		if err != nil || subject == "" {
+		if err != nil {
 			return err
 		}
-		// The newest hour comes first, then older ones, then days.
-		q := Query{Kind: KindUsage, Where: entries(IndexEntry{Name: bySubject, Value: subject}), Descending: true, Limit: 4}
-		for last = (time.Time{}); last.IsZero(); {
-			recs, err := l.List(q)
-			if err != nil {
-				return err
+		return l.usageRows(subject, 4, func(_ string, row usageRow) bool {
+			if row.Last.After(last) {
+				last = row.Last
 			}
-			for _, rec := range recs {
-				var row usageRow
-				if err := json.Unmarshal(rec.Body, &row); err != nil {
-					return fmt.Errorf("appaccess: decoding usage %s: %w", rec.ID, err)
-				}
-				if row.Last.After(last) {
-					last = row.Last
-				}
-				q.After = rec.ID
-			}
-			if len(recs) < q.Limit {
-				return nil
-			}
-			q.Limit = MaxPage
-		}
-		return nil
+			return last.IsZero()
+		})
 	})
 	return last, err
+}
+
+// usageRows calls fn with the rows of a subject: the newest hour first, then older
+// ones, then days. After the first few rows, and then after each page, it stops if the
+// last call of fn returned false.
+func (l *look) usageRows(subject string, first int, fn func(id string, row usageRow) (more bool)) error {
+	if subject == "" {
+		return nil
+	}
+	q := Query{Kind: KindUsage, Where: where(bySubject, subject), Descending: true, Limit: first}
+	for {
+		recs, err := l.List(q)
+		more := false
+		for _, rec := range recs {
+			var row usageRow
+			if err := json.Unmarshal(rec.Body, &row); err != nil {
+				return fmt.Errorf("appaccess: decoding usage %s: %w", rec.ID, err)
+			}
+			q.After, more = rec.ID, fn(rec.ID, row)
+		}
+		if err != nil || !more || len(recs) < q.Limit {
+			return err
+		}
+		q.Limit = MaxPage
+	}
 }
 
 // usageSubject returns the subject of an object's rows; empty if it cannot have any.

@@ -53,7 +53,7 @@ func (p *Plan) scope(s *Subscription, where string) (appaccess.Scope, bool) {
 	case s.Scope == "/":
 		if !p.options.AllAccess {
 			p.find(Breaks, "all-access", where, "is the built-in subscription whose keys open every API",
-				"is not imported", "plan with AllAccess if a caller really uses it")
+				"is not imported", "import it with -all-access (Options.AllAccess) if a caller really uses it")
 			return "", false
 		}
 		return appaccess.AllAPIs, true
@@ -109,6 +109,6 @@ func (p *Plan) expiry(s *Subscription, d *appaccess.DocumentSubscription, where 
 			"its keys are refused after that day", "tell its owner")
 	default:
 		p.find(Info, "expiry-dropped", where, "its end "+s.Expires.Format("2006-01-02")+" has no effect",
-			"is imported without an end", "plan with KeepExpiry if the end is meant")
+			"is imported without an end", "import with -keep-expiry (Options.KeepExpiry) if the end is meant")
 	}
 }

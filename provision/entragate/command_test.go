@@ -141,8 +141,6 @@ func TestPlanAndDriftWriteNothing(t *testing.T) {
 	}
 	assert.Zero(t, w.tenant.Counts().Writes)
 	assert.NoFileExists(t, w.env["ENTRAGATE_STORE"])
-	run(0, "export", "-create", "-out", w.file("empty.json"))
-	assert.NoFileExists(t, w.env["ENTRAGATE_STORE"])
 
 	run(0, "apply", "-create", "-config", config)
 	assert.FileExists(t, w.env["ENTRAGATE_STORE"])
@@ -157,6 +155,22 @@ func TestPlanAndDriftWriteNothing(t *testing.T) {
 	assert.Zero(t, w.tenant.Counts().Writes)
 	run(0, "apply", "-config", config)
 	run(0, "drift", "-config", config, "-detailed-exitcode")
+}
+
+// A store whose name is mistyped is an error for every command that expects one, also
+// with -create: an empty store has no drift and nothing to export.
+func TestACommandThatNeedsAStoreDoesNotInventOne(t *testing.T) {
+	t.Parallel()
+	w := newWorkplace(t)
+	for _, command := range []string{"drift", "export", "adopt -product p -client-id x", "secret list -application a", "secret add -application a -show", "explain -product p"} {
+		status, _, errOut := w.run(append(strings.Fields(command), "-create")...)
+		assert.Equal(t, 1, status, command)
+		assert.Contains(t, errOut, "has no flag -create", command)
+	}
+	status, _, errOut := w.run("drift")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errOut, "does not exist")
+	assert.NotContains(t, errOut, "-create")
 }
 
 // What a section of the document no longer holds is deleted only with -prune.

@@ -25,7 +25,7 @@ type command struct {
 
 // Flags that several commands take.
 var (
-	storeFlags  = []string{"store", "create"}
+	storeFlags  = []string{"store"}
 	entraFlags  = []string{"cloud", "authority", "graph", "ca", "credential", "instance", "lag"}
 	documentOf  = []string{"config", "prune"}
 	outputFlags = []string{"json", "quiet"}
@@ -40,14 +40,14 @@ func init() {
 	commands = []command{
 		{
 			name: "plan", summary: "show everything that apply would do", run: with(readOnly, plan),
-			flags: slices.Concat(storeFlags, documentOf, entraFlags, outputFlags, []string{"detailed-exitcode"}),
+			flags: slices.Concat(storeFlags, []string{"create"}, documentOf, entraFlags, outputFlags, []string{"detailed-exitcode"}),
 			help: `Plan compares the products document with the store and the store with Entra,
 and prints every change to either in the order in which apply makes it. It
 writes nothing. The last line is the plan's hash, for apply -plan.`,
 		},
 		{
 			name: "apply", summary: "make the store what the document says, and Entra what the store says", run: with(readWrite, apply), graceful: true,
-			flags: slices.Concat(storeFlags, documentOf, entraFlags, outputFlags, []string{"plan", "detailed-exitcode"}),
+			flags: slices.Concat(storeFlags, []string{"create"}, documentOf, entraFlags, outputFlags, []string{"plan", "detailed-exitcode"}),
 			help: `Apply plans first, and then takes the steps of the plan in its order. With
 -plan HASH it writes nothing if the plan is no longer the one that plan printed.
 Without -config it makes Entra match the store: it undoes drift.
@@ -93,7 +93,7 @@ client IDs and secrets.`,
 		{
 			name: "takeover", summary: "recover the objects in Entra of a lost store", run: with(readWrite, takeOver),
 			required: "config", why: ": the document names what the lost store knew",
-			flags: slices.Concat(storeFlags, []string{"config", "installation"}, entraFlags, outputFlags),
+			flags: slices.Concat(storeFlags, []string{"create", "config", "installation"}, entraFlags, outputFlags),
 			help: `Takeover records in a new store (-create) the applications in Entra that a lost
 store had made for the objects of the document. It writes nothing to Entra. Look
 through the list that it prints, because nothing proves who made them. Then run

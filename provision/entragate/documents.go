@@ -74,6 +74,9 @@ func importAPIM(ctx context.Context, p *program) error {
 	var instance *apim.Instance
 	var err error
 	if p.files != "" {
+		if _, err := os.ReadDir(p.files); err != nil {
+			return fmt.Errorf("-files: %w", err)
+		}
 		instance, err = apim.ReadFS(os.DirFS(p.files))
 	} else {
 		if client, err = p.apimClient(); err == nil {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/entragate/entragate/appaccess"
@@ -138,7 +139,11 @@ func (p *program) openStore(ctx context.Context, reads bool) (appaccess.Store, e
 		return nil, fmt.Errorf("-store: %w", err)
 	}
 	if !exists && !p.create {
-		return nil, fmt.Errorf("-store: %s: add -create to make a new store, or see \"entragate help takeover\" if it was lost", missing)
+		advice := "\"entragate help apply\" says how to make one"
+		if c, _, err := find([]string{p.command}); err == nil && slices.Contains(c.flags, "create") {
+			advice = "add -create to make a new store"
+		}
+		return nil, fmt.Errorf("-store: %s: %s, or see \"entragate help takeover\" if it was lost", missing, advice)
 	}
 	var store appaccess.Store
 	switch {

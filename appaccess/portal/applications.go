@@ -164,7 +164,11 @@ func (p *Portal) registerApplication(rq *request) error {
 	if p.refuse(rq, &f, err) {
 		return p.newApplication(rq, err, nil, f)
 	}
-	return p.done(rq, err, "Application registered. Its owner sees it in the portal; the next step is a client secret.", p.path("applications", made.ID), nil)
+	next := "the next step is a client secret."
+	if made.ClientKind() != appaccess.RegisteredClient {
+		next = "it needs no secret from here."
+	}
+	return p.done(rq, err, "Application registered. Its owner sees it in the portal; "+next, p.path("applications", made.ID), nil)
 }
 
 // applicationHead is the head of an application's pages.
@@ -180,7 +184,6 @@ func (p *Portal) applicationHead(one appaccess.ClientApplication, tab string) pa
 
 type applicationPage struct {
 	Settings    appaccess.ApplicationSettings
-	Kind        appaccess.ClientKind
 	Application appaccess.ClientApplication
 	Owner       appaccess.User
 	Form        form
@@ -214,7 +217,7 @@ func (p *Portal) application(rq *request, cause error, f form) error {
 		return err
 	}
 	one := set.Application
-	data := applicationPage{Settings: set, Kind: one.ClientKind(), Application: one, Form: f}
+	data := applicationPage{Settings: set, Application: one, Form: f}
 	data.Owner, err = p.service.User(rq.Context(), rq.actor, one.OwnerID)
 	if err != nil && !errors.Is(err, appaccess.ErrNotFound) {
 		return err
@@ -274,11 +277,15 @@ func (p *Portal) grantProducts(rq *request) error {
 	if f.searching() {
 		return p.applicationProducts(rq, nil, f)
 	}
-	_, err := p.service.GrantProducts(rq.Context(), rq.actor, id, appaccess.GrantsOfAll(f.Values["grants"]...))
+	granted, err := p.service.GrantProducts(rq.Context(), rq.actor, id, appaccess.GrantsOfAll(f.Values["grants"]...))
 	if p.refuse(rq, &f, err) {
 		return p.applicationProducts(rq, err, f)
 	}
-	return p.done(rq, err, "Product added: the application may now ask for tokens for it.", p.path("applications", id, "products"), nil)
+	note := "Product added: the application may now ask for tokens for it."
+	if granted.ClientKind() == appaccess.ManagedIdentityClient {
+		note = "Product added. For up to 24 hours the managed identity may still get tokens without it."
+	}
+	return p.done(rq, err, note, p.path("applications", id, "products"), nil)
 }
 
 type applicationReviewPage struct {

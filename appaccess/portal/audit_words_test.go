@@ -35,7 +35,10 @@ func TestEveryAuditActionHasWords(t *testing.T) {
 	for action := range recorded {
 		assert.NotEmpty(t, portal.AuditActions[action], action)
 	}
-	for action := range portal.AuditActions {
+	same := map[string]string{}
+	for action, text := range portal.AuditActions {
+		assert.Empty(t, same[text], "%s has the words of another action, which the filter of the audit trail cannot tell apart", action)
+		same[text] = action
 		_, verb, _ := strings.Cut(action, ".")
 		made := regexp.MustCompile(`"\.?` + verb + `"`).MatchString(code.String()) // of a kind and a verb
 		assert.True(t, recorded[action] || made, "nothing records %s", action)

@@ -73,13 +73,13 @@ func (p *Portal) addApplications(rq *request, to *callers, apps []appaccess.Clie
 // subscriptions to it.
 func (p *Portal) productCallers(rq *request, id string) (callers, error) {
 	var out callers
-	apps, err := p.service.GrantedApplications(rq.Context(), rq.actor, id, appaccess.Filter{Limit: maxChoices})
+	apps, err := p.service.GrantedApplications(rq.Context(), rq.actor, id, appaccess.Filter{Limit: maxChoices, Order: appaccess.ByName})
 	if err != nil {
 		return out, err
 	}
 	p.addApplications(rq, &out, apps.Items)
 	subs, err := p.service.Subscriptions(rq.Context(), rq.actor, appaccess.SubscriptionFilter{
-		Filter: appaccess.Filter{Limit: maxChoices}, Scope: appaccess.ProductScope(id),
+		Filter: appaccess.Filter{Limit: maxChoices, Order: appaccess.ByName}, Scope: appaccess.ProductScope(id),
 	})
 	if err != nil {
 		return out, err
@@ -106,7 +106,7 @@ func (p *Portal) addSubscriptions(rq *request, to *callers, subs []appaccess.Sub
 // ownerCallers are what a user owns.
 func (p *Portal) ownerCallers(rq *request, id string) (callers, error) {
 	var out callers
-	own := appaccess.Filter{OwnerID: id, Limit: maxChoices}
+	own := appaccess.Filter{OwnerID: id, Limit: maxChoices, Order: appaccess.ByName}
 	apps, err := p.service.Applications(rq.Context(), rq.actor, own)
 	if err != nil {
 		return out, err

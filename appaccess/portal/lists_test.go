@@ -145,6 +145,7 @@ func TestFiltersByPeopleOfALargeOrganisation(t *testing.T) {
 		assert.LessOrEqual(t, w.reads.Load()-before, int64(6), path)
 		assert.Contains(t, page.Body, found, path)
 	}
+	has(t, m.get("/applications?owner=colleague"), "The list below is that of the first.")
 	page := m.get("/applications?owner=colleague.7@contoso.example").Body
 	assert.Contains(t, page, "Web shop of-c7<")
 	assert.NotContains(t, page, "Colleague 70", "others with similar addresses are not offered")

@@ -158,6 +158,7 @@ func (p *Portal) functions() template.FuncMap {
 		"list":     func(items ...string) []string { return items },
 		"expiring": func(c appaccess.Credential) string { return expiring(c, p.now()) },
 		"credname": credentialName,
+		"kindof":   func(a appaccess.ClientApplication) string { return string(a.ClientKind()) },
 	}
 }
 
@@ -251,11 +252,15 @@ func look(state any) string {
 // words is a state as people read it.
 func words(state any) string {
 	s := fmt.Sprint(state)
-	if s == string(appaccess.NotPublished) {
-		return "Not published"
-	}
-	if s == "" {
+	switch s {
+	case "":
 		return ""
+	case string(appaccess.NotPublished):
+		return "Not published"
+	case string(appaccess.ManagedIdentityClient):
+		return "Managed identity"
+	case string(appaccess.ServicePrincipalClient):
+		return "Service principal"
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
 }

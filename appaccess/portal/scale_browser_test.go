@@ -24,13 +24,26 @@ func TestThePortalOfALargeOrganisation(t *testing.T) {
 	w.sample(asItIs)
 	w.organisation(400, 200, 1100)
 	m := w.visit("manager")
-	for _, path := range []string{"/", "/applications", "/applications?q=billing", "/applications?owner=user+7&state=active", "/products", "/users", "/subscriptions", "/expiring", "/entra", "/requests"} {
+	for _, path := range []string{"/", "/applications", "/applications?q=billing", "/applications?owner=user+7&state=active", "/applications?owner=user.7@contoso.example", "/products", "/users", "/subscriptions", "/expiring", "/entra", "/requests"} {
 		before, start := w.reads.Load(), time.Now()
 		require.Equal(t, 200, m.get(path).Status, path)
 		t.Logf("%-40s %2d reads, %v", path, w.reads.Load()-before, time.Since(start).Round(100*time.Microsecond))
 	}
 	b := w.open(t, "manager")
-	for _, path := range []string{"/", "/applications", "/applications?q=billing&sort=-created", "/products?state=published", "/users", "/expiring", "/applications/-/new", "/requests", "/audit", "/entra"} {
+	for _, path := range []string{
+		"/", "/applications", "/applications?q=billing&sort=-created", "/applications?owner=person", "/products?state=published", "/users", "/expiring",
+		"/applications/-/new", "/requests", "/audit", "/entra", "/entra/preview", "/usage", "/configuration",
+		"/products/orders", "/products/orders/applications", "/products/orders/suspend", "/products/orders/delete",
+		"/apis/echo-api", "/apis/echo-api/delete", "/users/user-7", "/users/user-7/transfer",
+	} {
+		before := w.reads.Load()
+		b.look(path)
+		t.Logf("%-40s %2d reads", path, w.reads.Load()-before)
+		b.shoot("scale_" + pictureName(path))
+	}
+	b.clean()
+	b = w.open(t, "ada")
+	for _, path := range []string{"/my/catalog", "/my/catalog?q=billing"} {
 		b.look(path)
 		b.shoot("scale_" + pictureName(path))
 	}

@@ -41,10 +41,12 @@ const unknownHost = "your-gateway.example.com"
 // for the first product that has an application in Entra. Without client ID
 // there is nothing to show yet.
 func newSnippetPanel(q url.Values, set appaccess.ApplicationSettings, targets []target) snippetPanel {
-	usable := slices.DeleteFunc(slices.Clone(targets), func(t target) bool { return t.Product.Scope == "" })
+	// Azure, not the token endpoint, gives a managed identity its tokens.
+	keysOnly := set.Application.ClientKind() == appaccess.ManagedIdentityClient
+	usable := slices.DeleteFunc(slices.Clone(targets), func(t target) bool { return t.Product.Scope == "" || keysOnly && !t.Key })
 	panel := snippetPanel{Targets: usable, Target: q.Get("target"), With: "token"}
 	i := slices.IndexFunc(set.Products, func(p appaccess.ProductSettings) bool { return p.Scope != "" })
-	if set.ClientID == "" || i < 0 {
+	if set.ClientID == "" || i < 0 || keysOnly && len(usable) == 0 {
 		return panel
 	}
 	v := snippetValues{
@@ -61,7 +63,7 @@ func newSnippetPanel(q url.Values, set appaccess.ApplicationSettings, targets []
 		if t.Address != "" {
 			v.URL, v.Host = t.Address, hostOf(t.Address)
 		}
-		if t.Key && q.Get("with") == "key" {
+		if t.Key && (keysOnly || q.Get("with") == "key") {
 			panel.With = "key"
 		}
 	}

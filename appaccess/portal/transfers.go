@@ -37,7 +37,7 @@ func (p *Portal) transferred(rq *request) (transferred, error) {
 		return transferred{appaccess.KindSubscription, one.ID, one.Name, p.subscriptionCrumbs(rq), p.subscriptionPath(rq, one.ID), rq.nav("subscriptions")}, err
 	}
 	one, err := p.service.User(rq.Context(), rq.actor, rq.PathValue("user"))
-	return transferred{"", one.ID, "everything of " + one.Name, p.crumbs("Users", "users"), p.path("users", one.ID), "users"}, err
+	return transferred{"", one.ID, one.Name, p.crumbs("Users", "users"), p.path("users", one.ID), "users"}, err
 }
 
 func (p *Portal) showTransfer(rq *request) error {
@@ -55,8 +55,12 @@ func (p *Portal) transfer(rq *request, cause error, f form) error {
 	} else if data.To, err = p.pickUser(rq, f, "to", ""); err != nil {
 		return err
 	}
+	title := "Give " + at.name + " to another user"
+	if at.kind == "" {
+		title = "Give everything of " + at.name + " to another user"
+	}
 	return p.write(rq, formStatus(cause), "transfer", page{
-		Title: "Give " + at.name + " to another user", Nav: at.nav, Crumbs: append(at.crumb, link{at.name, at.back}), Data: data,
+		Title: title, Nav: at.nav, Crumbs: append(at.crumb, link{at.name, at.back}), Data: data,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,43 @@ func TestCertificatesAndFederation(t *testing.T) {
 		require.NoError(t, err)
 		assert.Empty(t, creds)
 	}
+}
+
+// A managed identity has no credentials. Its pages offer none, and say how old its
+// tokens may be.
+func TestAManagedIdentityIsOfferedNoSecret(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	vm, err := w.tenant.AddManagedIdentity("vm")
+	require.NoError(t, err)
+	m, a := w.visit("manager"), w.visit("ada")
+	has(t, m.get("/applications/-/new"), "Its tokens live 24 hours")
+	register := []string{"name", "Nightly report", "ownerId", "ada", "grants", "orders", "servicePrincipal", vm.ObjectID}
+	plan := regexp.MustCompile(`name="planned" value="([^"]+)"`).FindStringSubmatch(m.post("/applications/-/new", register...).Body)
+	require.NotNil(t, plan)
+	made := m.post("/applications/-/new", append(register, "planned", plan[1])...)
+	require.Equal(t, http.StatusSeeOther, made.Status, made.Body)
+	path := strings.TrimPrefix(made.location(), prefix)
+	page := m.get(path)
+	has(t, page, "it needs no secret from here")
+	has(t, page, "<dt>Kind</dt><dd>Managed identity</dd>")
+
+	for _, page := range []answer{page, m.get(path + "/credentials"), a.get("/my" + path)} {
+		has(t, page, "A managed identity has no credentials.")
+		has(t, page, "for up to a day a product that is granted now may be missing")
+		for _, offered := range []string{"secrets/new", "credentials/new", "CLIENT_SECRET", "Generate secret", "Add secret"} {
+			hasNot(t, page, offered)
+		}
+	}
+	has(t, a.get("/my"+path), "SUBSCRIPTION_KEY", "the product accepts keys, too")
+	has(t, a.get("/my/applications"), "Not needed")
+
+	_, err = w.service.CreateProduct(t.Context(), root, appaccess.ProductRequest{ID: "second", Name: "Second", Published: true, APIs: []string{"orders-api"}, Access: appaccess.Access{Token: true}})
+	require.NoError(t, err)
+	granted := m.post(path+"/products", "grants", "second")
+	require.Equal(t, http.StatusSeeOther, granted.Status, granted.Body)
+	has(t, m.get(path+"/products"), "For up to 24 hours the managed identity may still get tokens without it.")
 }
 
 func TestSubscriptionsFromBirthToEnd(t *testing.T) {

@@ -159,6 +159,10 @@ func TestFormErrorsComeAllAtOnce(t *testing.T) {
 	page = m.post("/subscriptions/-/new", "name", "x", "expires", "soon")
 	has(t, page, `<li><a href="#f-scope">`)
 	has(t, page, `<li><a href="#f-expires">`)
+	w.orders()
+	page = w.visit("ada").post("/my/catalog/orders/request", "name", "", "reason", "none")
+	has(t, page, `<li><a href="#f-name">`)
+	has(t, page, `<li><a href="#f-permissions">`)
 }
 
 // A session that ended while somebody typed loses nothing but secrets, and

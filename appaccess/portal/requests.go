@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/entragate/entragate/appaccess"
@@ -294,8 +295,15 @@ func (p *Portal) sendAskProduct(rq *request) error {
 	}
 	grants := appaccess.Grants{{Product: one.ID, Permissions: f.Values["permissions"]}}
 	app, name, reason, open := f.Get("application"), f.Get("name"), f.Get("reason"), one.SelfService == appaccess.SelfServiceOpen
-	if err = p.spend(rq); err == nil && len(f.Values["permissions"]) == 0 {
-		err = &appaccess.InvalidError{Field: "permissions", Rule: "choose at least one"}
+	if err = p.spend(rq); err == nil {
+		var missing []error
+		if len(f.Values["permissions"]) == 0 {
+			missing = append(missing, &appaccess.InvalidError{Field: "permissions", Rule: "choose at least one"})
+		}
+		if app == "" && name == "" {
+			missing = append(missing, &appaccess.InvalidError{Field: "name", Rule: "is required for a new application"})
+		}
+		err = errors.Join(missing...)
 	}
 	text, to := "You requested it. An API manager decides, and you see the answer here.", p.path("my", "requests")
 	switch {

@@ -153,6 +153,7 @@ func (t *tryClient) token(ctx context.Context, set appaccess.ApplicationSettings
 	if !shown.OK || answer.AccessToken == "" {
 		shown.OK = false
 		shown.Body = strings.TrimSpace(answer.Error + "\n" + answer.Description)
+		shown.Advice = tokenAdvice(answer.Description)
 		return "", shown, nil
 	}
 	shown.Note = fmt.Sprintf("A token that is valid for %v seconds.", answer.ExpiresIn)
@@ -231,6 +232,27 @@ func (t *tryClient) call(ctx context.Context, method, address, body string, more
 	shown.Body = bodyText(raw)
 	shown.Advice = advice(resp, header != "Authorization")
 	return shown, nil
+}
+
+// tokenRemedies are what to do about the refusals of the token endpoint that owners of
+// an application meet, by Entra's error number.
+var tokenRemedies = map[string]string{
+	"AADSTS7000215": "The client secret is wrong. Paste the whole value as it was shown once, not its ID. A secret that was made a moment ago may need a minute.",
+	"AADSTS7000222": "The client secret has expired. Generate a new one.",
+	"AADSTS7000112": "The application is disabled: it is suspended, or its owner is blocked. Ask an API manager.",
+	"AADSTS700016":  "Entra does not know the client ID. An application that was registered a moment ago may need some minutes. If it stays so, ask an API manager.",
+	"AADSTS500011":  "Entra does not know the product. If access to it was switched on a moment ago, try again in some minutes. If it stays so, ask an API manager.",
+	"AADSTS50105":   "The application is not granted this product. Request it in the catalog. A new grant may need some minutes.",
+	"AADSTS501051":  "The application is not granted this product. Request it in the catalog. A new grant may need some minutes.",
+}
+
+// tokenAdvice explains why the token endpoint gave no token.
+func tokenAdvice(description string) string {
+	number, _, _ := strings.Cut(description, ":")
+	if remedy := tokenRemedies[number]; remedy != "" {
+		return remedy
+	}
+	return "Entra gave no token: its answer says why. An API manager can look for the number in it."
 }
 
 // advice explains a refusal, and says whether the gate or the API refused.

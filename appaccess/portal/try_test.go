@@ -107,8 +107,35 @@ func TestTryItWithASecret(t *testing.T) {
 
 	wrong := try(a, "secret", "not-the-secret")
 	has(t, wrong, "AADSTS7000215")
+	has(t, wrong, "Paste the whole value as it was shown once")
 	hasNot(t, wrong, "not-the-secret")
+	_, err := w.service.SuspendApplication(t.Context(), root, "shop")
+	require.NoError(t, err)
+	has(t, try(a, "secret", secret), "it is suspended, or its owner is blocked")
 	assert.Equal(t, int64(1), w.calls.Load(), "without a token nothing is called")
+}
+
+// The page offers the credentials that can work.
+func TestTryItOffersWhatCanWork(t *testing.T) {
+	t.Parallel()
+	w, a, _ := tryWorld(t)
+	key, token := `name="with" value="key"`, `name="with" value="secret"`
+	page := a.get("/my/applications/shop/try")
+	has(t, page, key)
+	has(t, page, token)
+	vm, err := w.tenant.AddManagedIdentity("vm")
+	require.NoError(t, err)
+	_, err = w.service.RegisterApplication(t.Context(), root, appaccess.ApplicationRequest{
+		ID: "vm", Name: "VM", OwnerID: "ada", Grants: appaccess.GrantsOfAll("orders"), ServicePrincipal: appaccess.ServicePrincipal{ObjectID: vm.ObjectID},
+	})
+	require.NoError(t, err)
+	page = a.get("/my/applications/vm/try")
+	has(t, page, key)
+	hasNot(t, page, token, "the portal cannot get the identity's tokens")
+	_, err = w.service.SetAccess(t.Context(), root, "orders", appaccess.AccessRequest{Access: appaccess.Access{Token: true}})
+	require.NoError(t, err)
+	hasNot(t, a.get("/my/applications/shop/try"), key, "the product accepts no keys")
+	has(t, a.get("/my/applications/vm/try"), "Nothing to try")
 }
 
 func TestTryItWithAKey(t *testing.T) {

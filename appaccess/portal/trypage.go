@@ -30,6 +30,8 @@ type tryPage struct {
 	Form      form
 	Result    *tryResult
 	Back      string
+	Tokens    bool // the portal can get a token with a secret
+	Keys      bool // one of the targets accepts subscription keys
 }
 
 // tryOperation is an operation with a field for each of its parameters.
@@ -158,12 +160,18 @@ func (p *Portal) trying(rq *request, status int, f form, result *tryResult) erro
 	if f.Fields = operation.fields(); operation != nil {
 		f.set("body", operation.Body)
 	}
+	if set.Application.ClientKind() == appaccess.ManagedIdentityClient {
+		f.Values.Set("with", "key")
+		targets = slices.DeleteFunc(targets, func(t target) bool { return !t.Key })
+	}
 	// What was pasted is never sent back, not even to who pasted it.
 	f.Values.Del("secret")
 	pg := p.belowApplication(rq, set.Application, "Try it")
 	pg.Lead = "Gets a token with your secret, calls an API with it, and shows both. Nothing that you paste is kept."
 	pg.Data = tryPage{
 		Settings: set, Targets: targets, Target: targetNamed(targets, f.Get("target")), Operation: operation, Methods: tryMethods, Form: f, Result: result, Back: p.applicationPath(rq, set.Application.ID),
+		Tokens: set.Application.ClientKind() != appaccess.ManagedIdentityClient,
+		Keys:   slices.ContainsFunc(targets, func(t target) bool { return t.Key }),
 	}
 	return p.write(rq, status, "my_try", pg)
 }

@@ -101,8 +101,12 @@ func (p *Portal) refuse(rq *request, f *form, err error) bool {
 	return true
 }
 
-// note marks a field, or else the form.
+// note marks a field, or else the form. A form has one field for an object with parts,
+// such as servicePrincipal.objectId.
 func (f *form) note(field, text, other string) {
+	if whole, _, _ := strings.Cut(field, "."); !f.Takes(field) {
+		field = whole
+	}
 	if !f.Takes(field) {
 		f.Other = other
 		return

@@ -245,7 +245,7 @@ func (p *Portal) withdrawRequest(rq *request) (operation, error) {
 }
 
 // askFields are the fields of the form with which a developer requests a product.
-var askFields = []formField{{"application", "Application"}, {"name", "Name of the new application"}, {"permissions", "Permissions"}, {"reason", "What you need it for"}}
+var askFields = []formField{{"application", "Application"}, {"name", "Name of the new application"}, {"permissions", "Permissions"}, {"reason", "What you need it for"}, {"servicePrincipal", "Managed identity (optional)"}}
 
 type askPage struct {
 	Product      appaccess.Product
@@ -316,7 +316,9 @@ func (p *Portal) sendAskProduct(rq *request) error {
 		_, err = p.service.GrantProducts(ctx, rq.actor, app, grants)
 		text, to = "Your application has access to the product.", p.path("my", "applications", app)
 	case app == "":
-		_, err = p.service.RequestApplication(ctx, rq.actor, appaccess.ApplicationRequest{Name: name, Description: f.Get("description"), Grants: grants}, reason)
+		_, err = p.service.RequestApplication(ctx, rq.actor, appaccess.ApplicationRequest{
+			Name: name, Description: f.Get("description"), Grants: grants, ServicePrincipal: appaccess.ServicePrincipal{ObjectID: f.Get("servicePrincipal")},
+		}, reason)
 	default:
 		_, err = p.service.RequestProducts(ctx, rq.actor, app, reason, grants)
 	}

@@ -109,3 +109,29 @@ func TestDevelopersAskAndManagersDecide(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, a.post("/my/requests/"+asked.Items[0].ID+"/withdraw").Status)
 	has(t, a.get("/my/requests"), "Withdrawn")
 }
+
+// A developer requests access for a managed identity. The manager sees which one it is
+// before the decision.
+func TestADeveloperRequestsAManagedIdentity(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.orders()
+	vm, err := w.tenant.AddManagedIdentity("vm")
+	require.NoError(t, err)
+	a, m := w.visit("ada"), w.visit("manager")
+	ask := []string{"name", "Nightly report", "permissions", "All", "servicePrincipal"}
+	has(t, a.post("/my/catalog/orders/request", append(ask, "vm")...), `<li><a href="#f-servicePrincipal">`)
+	sent := a.post("/my/catalog/orders/request", append(ask, vm.ObjectID)...)
+	require.Equal(t, http.StatusSeeOther, sent.Status, sent.Body)
+	open, err := w.service.Requests(t.Context(), root, appaccess.RequestFilter{})
+	require.NoError(t, err)
+	require.Len(t, open.Items, 1)
+	path := "/requests/" + open.Items[0].ID
+	has(t, m.get(path), vm.ObjectID)
+	m.post(path, "grants", "orders All", "decision", "approve")
+	apps, err := w.service.Applications(t.Context(), root, appaccess.Filter{})
+	require.NoError(t, err)
+	require.Len(t, apps.Items, 1)
+	assert.Equal(t, appaccess.ManagedIdentityClient, apps.Items[0].ClientKind())
+	assert.Equal(t, vm.AppID, apps.Items[0].Entra.AppID)
+}

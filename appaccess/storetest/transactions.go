@@ -63,6 +63,27 @@ var transactions = map[string]func(*testing.T, appaccess.Store){
 		require.NoError(t, err)
 	},
 
+	"a record that was not read is replaced with all of its entries": func(t *testing.T, s appaccess.Store) {
+		put(t, s, rec("a", uniqueEntry("key", "k"), entry("owner", "u1")), rec("b", entry("owner", "u1")))
+		_, err := s.Update(t.Context(), func(w appaccess.Writer) error {
+			require.NoError(t, errors.Join(
+				w.Put(rec("a", entry("owner", "u2"))),
+				w.Put(rec("c", uniqueEntry("key", "k"))), // is free now
+				w.Put(rec("b", entry("owner", "u2"))), w.Put(rec("b", entry("owner", "u3"))),
+				w.Put(rec("d", entry("owner", "u2"))), w.Delete(kind, "d"),
+			))
+			n, err := w.Count(appaccess.Query{Kind: kind, Where: where("owner", "u2")}, 10)
+			require.NoError(t, err)
+			assert.Equal(t, 1, n)
+			return w.Put(rec("e", entry("owner", "u3")))
+		})
+		require.NoError(t, err)
+		for value, expected := range map[string][]string{"u1": nil, "u2": {"a"}, "u3": {"b", "e"}} {
+			assert.ElementsMatch(t, expected, list(t, s, appaccess.Query{Kind: kind, Where: where("owner", value)}), value)
+		}
+		assert.Equal(t, []string{"c"}, list(t, s, appaccess.Query{Kind: kind, Where: where("key", "k")}))
+	},
+
 	"each commit raises the revision, and only a commit": func(t *testing.T, s appaccess.Store) {
 		last := revision(t, s)
 		for i := range 5 {

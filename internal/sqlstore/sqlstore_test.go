@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -39,4 +40,57 @@ func TestWritesHaveATimeLimitAndReadsHaveNone(t *testing.T) {
 	_, err := s.Update(t.Context(), func(appaccess.Writer) error { return nil })
 	require.ErrorIs(t, err, errBegin)
 	assert.Equal(t, map[sqlstore.Use]bool{sqlstore.Read: false, sqlstore.Write: true}, db.bounded)
+}
+
+// asked is a Database, and its only transaction, that counts what it is asked.
+type asked struct {
+	sqlstore.Database
+	sqlstore.Tx
+	reads, puts int
+}
+
+func (a *asked) Begin(context.Context, sqlstore.Use) (sqlstore.Tx, sqlstore.Meta, error) {
+	return a, sqlstore.Meta{}, nil
+}
+
+func (a *asked) Find(appaccess.Kind, string, []string) ([]appaccess.Record, error) {
+	a.reads++
+	return nil, nil
+}
+
+func (a *asked) Get(appaccess.Kind, string) (rec appaccess.Record, found bool, err error) {
+	a.reads++
+	return rec, false, nil
+}
+
+func (a *asked) Put(appaccess.Record, []appaccess.IndexEntry, []appaccess.IndexEntry) error {
+	a.puts++
+	return nil
+}
+
+func (a *asked) Append(appaccess.Position, []sqlstore.Key) (int64, error) { return 0, nil }
+func (a *asked) Commit() error                                            { return nil }
+func (a *asked) Rollback()                                                {}
+
+// A transaction with an audit record for each of its changes does not take a round trip
+// for each of them.
+func TestRecordsThatCannotConflictAreReadTogether(t *testing.T) {
+	t.Parallel()
+	db := &asked{}
+	s := sqlstore.New(sqlstore.Config{Name: "test", Database: db, Reads: 1, Lookups: 1, Writes: 1})
+	_, err := s.Update(t.Context(), func(w appaccess.Writer) error {
+		for i := range 50 {
+			rec := appaccess.Record{Kind: appaccess.KindAudit, ID: strconv.Itoa(i), Index: []appaccess.IndexEntry{{Name: "time", Value: "t"}}}
+			if err := w.Put(rec); err != nil {
+				return err
+			}
+			if _, err := w.Get(rec.Kind, rec.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 1, db.reads)
+	assert.Equal(t, 50, db.puts)
 }

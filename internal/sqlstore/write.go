@@ -13,9 +13,12 @@ import (
 const history = 1 << 14
 
 // writer implements [appaccess.Writer]. Nobody else writes while its transaction
-// is open, so it reads each record by its ID only once.
+// is open, so it reads each record by its ID only once. A transaction that writes many
+// records, such as audit records, must not ask the database about each: what a Put
+// replaces is read later, for many together, if the Put cannot be a conflict.
 type writer struct {
 	*reader
+	waiting map[appaccess.Kind][]appaccess.Record // such Puts, in order, each ID once
 	changed map[Key]bool
 	quiet   bool                     // records were written that the feed leaves out
 	known   map[Key]appaccess.Record // without an ID: there is no such record
@@ -23,7 +26,7 @@ type writer struct {
 }
 
 func newWriter(r *reader) *writer {
-	return &writer{reader: r, changed: map[Key]bool{}, known: map[Key]appaccess.Record{}}
+	return &writer{reader: r, changed: map[Key]bool{}, known: map[Key]appaccess.Record{}, waiting: map[appaccess.Kind][]appaccess.Record{}}
 }
 
 func (w *writer) Get(kind appaccess.Kind, id string) (appaccess.Record, error) {
@@ -46,6 +49,9 @@ func (w *writer) Get(kind appaccess.Kind, id string) (appaccess.Record, error) {
 // Find implements [appaccess.Reader]. A caller that writes many records
 // finds them first: Put then reads none of them.
 func (w *writer) Find(kind appaccess.Kind, index string, values []string) ([]appaccess.Record, error) {
+	if err := w.flush(kind); err != nil {
+		return nil, err
+	}
 	found, err := w.reader.Find(kind, index, values)
 	if err != nil {
 		return nil, err
@@ -63,9 +69,20 @@ func (w *writer) Find(kind appaccess.Kind, index string, values []string) ([]app
 
 // List implements [appaccess.Reader].
 func (w *writer) List(q appaccess.Query) ([]appaccess.Record, error) {
+	if err := w.flush(q.Kind); err != nil {
+		return nil, err
+	}
 	found, err := w.reader.List(q)
 	w.remember(found)
 	return found, err
+}
+
+// Count implements [appaccess.Reader].
+func (w *writer) Count(q appaccess.Query, most int) (int, error) {
+	if err := w.flush(q.Kind); err != nil {
+		return 0, err
+	}
+	return w.reader.Count(q, most)
 }
 
 func (w *writer) remember(found []appaccess.Record) {
@@ -83,8 +100,11 @@ func (w *writer) run(fn func(appaccess.Writer) error) (appaccess.Revision, error
 	if err := fn(w); err != nil {
 		return 0, err
 	}
+	for kind := range w.waiting {
+		_ = w.flush(kind) // failed says why
+	}
 	if w.failed != nil {
-		return 0, w.failed // fn ignored a failed write
+		return 0, w.failed // fn may have ignored a failed write
 	}
 	if len(w.changed) == 0 {
 		if w.quiet {
@@ -120,13 +140,41 @@ func (w *writer) Put(rec appaccess.Record) error {
 	if err := rec.Validate(); err != nil {
 		return err
 	}
+	rec.Revision = w.meta.Revision + 1
+	rec.Body, rec.Index = slices.Clone(rec.Body), slices.Clone(rec.Index)
+	if rec.Body == nil {
+		rec.Body = []byte{}
+	}
+	key := Key{rec.Kind, rec.ID}
+	if _, read := w.known[key]; !read && !slices.ContainsFunc(rec.Index, unique) {
+		w.waiting[rec.Kind] = append(w.waiting[rec.Kind], rec)
+		w.touched(key, rec)
+		if len(w.waiting[rec.Kind]) == appaccess.MaxPage {
+			return w.flush(rec.Kind)
+		}
+		return nil
+	}
+	if err := w.flush(rec.Kind); err != nil {
+		return err
+	}
 	old, err := w.Get(rec.Kind, rec.ID)
 	if err != nil && !errors.Is(err, appaccess.ErrNotFound) {
 		return w.fail(err)
 	}
+	if err := w.replace(old, rec); err != nil {
+		return err
+	}
+	w.touched(key, rec)
+	return nil
+}
+
+func unique(e appaccess.IndexEntry) bool { return e.Unique }
+
+// replace writes a record in place of the one that it was.
+func (w *writer) replace(old, rec appaccess.Record) error {
 	dropped, added := without(old.Index, rec.Index), without(rec.Index, old.Index)
-	if unique := slices.DeleteFunc(slices.Clone(added), func(e appaccess.IndexEntry) bool { return !e.Unique }); len(unique) > 0 {
-		owner, name, err := w.tx.Owner(rec.Kind, rec.ID, unique)
+	if taken := slices.DeleteFunc(slices.Clone(added), func(e appaccess.IndexEntry) bool { return !e.Unique }); len(taken) > 0 {
+		owner, name, err := w.tx.Owner(rec.Kind, rec.ID, taken)
 		if err != nil {
 			return w.fail(w.store.failure(w.ctx, err))
 		}
@@ -134,20 +182,43 @@ func (w *writer) Put(rec appaccess.Record) error {
 			return &appaccess.ConflictError{Field: name, Reason: "another record has this value", Objects: []string{owner}}
 		}
 	}
-	rec.Revision = w.meta.Revision + 1
-	if rec.Body == nil {
-		rec.Body = []byte{}
-	}
 	if err := w.tx.Put(rec, dropped, added); err != nil {
 		return w.fail(w.store.failure(w.ctx, err))
 	}
-	key := Key{rec.Kind, rec.ID}
-	rec.Body, rec.Index = slices.Clone(rec.Body), slices.Clone(rec.Index)
-	w.touched(key, rec)
+	return nil
+}
+
+// flush does the Puts of a kind that wait.
+func (w *writer) flush(kind appaccess.Kind) error {
+	recs := w.waiting[kind]
+	if len(recs) == 0 {
+		return nil
+	}
+	delete(w.waiting, kind)
+	ids := make([]string, len(recs))
+	for i, rec := range recs {
+		ids[i] = rec.ID
+	}
+	found, err := w.reader.Find(kind, "", ids)
+	if err != nil {
+		return w.fail(err)
+	}
+	old := map[string]appaccess.Record{}
+	for _, rec := range found {
+		old[rec.ID] = rec
+	}
+	for _, rec := range recs {
+		if err := w.replace(old[rec.ID], rec); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 func (w *writer) Delete(kind appaccess.Kind, id string) error {
+	if err := w.flush(kind); err != nil {
+		return err
+	}
 	old, err := w.Get(kind, id)
 	if errors.Is(err, appaccess.ErrNotFound) {
 		return nil

@@ -325,6 +325,8 @@ func dsn(path string, readOnly bool) string {
 	}}
 	if readOnly {
 		q.Add("_pragma", "query_only(1)")
+		// KiB. There are many such connections, and the system caches the file.
+		q.Add("_pragma", "cache_size(-500)")
 	} else {
 		q.Set("_txlock", "immediate")
 	}

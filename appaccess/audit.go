@@ -104,7 +104,7 @@ const auditKept = 30 * 24 * time.Hour
 // PruneAudit deletes the audit records before an instant, which must be at least 30
 // days ago, and returns how many. Export them first: see [Service.ExportAudit]. Until
 // it is pruned, the trail grows by one record of about a kilobyte for each change.
-// Each transaction deletes 50 records; call PruneAudit again after an error. An audit
+// Each transaction deletes 20 records; call PruneAudit again after an error. An audit
 // record says who pruned the trail, and up to when. For managers only.
 func (s *Service) PruneAudit(ctx context.Context, by Actor, before time.Time) (int, error) {
 	if latest := s.clock().Add(-auditKept); before.After(latest) {
@@ -114,7 +114,7 @@ func (s *Service) PruneAudit(ctx context.Context, by Actor, before time.Time) (i
 	for {
 		n := 0
 		err := s.manage(ctx, by, func(e *edit) error {
-			old, err := e.List(Query{Kind: KindAudit, OrderBy: "time", To: timeValue(before), Limit: atOnce})
+			old, err := e.List(Query{Kind: KindAudit, OrderBy: "time", To: timeValue(before), Limit: inTurn})
 			if n = len(old); err != nil || n == 0 {
 				return err
 			}
@@ -131,7 +131,7 @@ func (s *Service) PruneAudit(ctx context.Context, by Actor, before time.Time) (i
 		if err != nil {
 			return pruned, err
 		}
-		if pruned += n; n < atOnce {
+		if pruned += n; n < inTurn {
 			return pruned, nil
 		}
 	}

@@ -162,7 +162,7 @@ func TestAuditRecordsAreExportedAndThenPruned(t *testing.T) {
 	n, err := h.PruneAudit(ctx, boss, border)
 	require.NoError(t, err)
 	assert.Equal(t, bytes.Count(out.Bytes(), []byte("\n")), n, "what was exported is what is gone")
-	assert.Equal(t, n/50+1, counted.updates)
+	assert.Equal(t, n/20+1, counted.updates)
 	left, err := h.Audit(ctx, boss, appaccess.AuditFilter{})
 	require.NoError(t, err)
 	require.Len(t, left.Items, 2)

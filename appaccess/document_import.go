@@ -35,7 +35,7 @@ const maxRefused = 1000
 // force. Entra is reconciled after that. For managers only.
 //
 // If at most 50 objects differ, Import is one transaction: it stores all of them or,
-// after any error but a [*ProvisionError], none. If more differ, it stores 50 at a
+// after any error but a [*ProvisionError], none. If more differ, it stores 20 at a
 // time, so that other transactions do not wait long; objects that others refer to
 // come first. Each transaction leaves a valid configuration, but the whole is not
 // atomic: others see the objects appear, and an interrupted import keeps what it
@@ -94,8 +94,8 @@ func (r *importRun) all(ctx context.Context, batch []differing, next func() (dif
 		r.committed, r.refused, r.again = false, nil, map[Kind]bool{}
 		for more := true; more || len(batch) > 0; {
 			var err error
-			if batch, more, err = take(next, batch, atOnce); err == nil {
-				n := min(len(batch), atOnce)
+			if batch, more, err = take(next, batch, inTurn); err == nil {
+				n := min(len(batch), inTurn)
 				err = r.some(ctx, batch[:n])
 				batch = batch[n:]
 			}
@@ -230,6 +230,9 @@ type importer struct {
 // run deletes first, because that frees names and paths for the new objects. Objects
 // that others refer to are placed first and deleted last.
 func (im *importer) run() error {
+	if err := im.read(); err != nil {
+		return err
+	}
 	for _, kind := range []Kind{KindSubscription, KindApplication, KindProduct, KindAPI, KindUser} {
 		if err := im.each(kind, true, func(d differing) error { return im.remove(d.Kind, d.ID) }); err != nil {
 			return err
@@ -241,6 +244,21 @@ func (im *importer) run() error {
 		}
 	}
 	return im.verify()
+}
+
+// read reads all objects at once. To read each when it is due would take a round trip to
+// the database for each.
+func (im *importer) read() error {
+	ids := map[Kind][]string{}
+	for _, d := range im.batch {
+		ids[d.Kind] = append(ids[d.Kind], d.ID)
+	}
+	for kind, ids := range ids {
+		if _, err := im.w.Find(kind, "", ids); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // each calls fn with the objects of a kind that must be deleted, or with the others.
@@ -272,7 +290,7 @@ func (im *importer) remove(kind Kind, id string) error {
 	}
 	switch kind {
 	case KindSubscription:
-		return im.dropSubscription(id)
+		return im.dropSubscriptions(id)
 	case KindApplication:
 		a, err := find[ClientApplication](im, id)
 		im.behind.Applications = append(im.behind.Applications, id)

@@ -91,7 +91,7 @@ func TestALargeImportIsWrittenInBoundedTransactions(t *testing.T) {
 	var created, issued, reports int
 	request := appaccess.ImportRequest{Progress: func(r appaccess.ImportReport) {
 		created, issued, reports = created+len(r.Differences), issued+len(r.Subscriptions), reports+1
-		assert.LessOrEqual(t, len(r.Differences), 50)
+		assert.LessOrEqual(t, len(r.Differences), 20)
 	}}
 	d := largeDocument(t, n)
 	counted.rows, counted.updates, counted.largest = 0, 0, 0
@@ -100,7 +100,7 @@ func TestALargeImportIsWrittenInBoundedTransactions(t *testing.T) {
 	assert.Empty(t, report)
 	assert.Equal(t, 3*n+5, created)
 	assert.Equal(t, n+1, issued)
-	assert.LessOrEqual(t, counted.largest, 2*50, "an object and its audit record each")
+	assert.LessOrEqual(t, counted.largest, 2*20, "an object and its audit record each")
 	assert.Len(t, h.entra.apps, n+1)
 
 	var first bytes.Buffer
@@ -182,7 +182,7 @@ func TestAnInterruptedImportIsContinued(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	report, err := h.Import(ctx, boss, d, appaccess.ImportRequest{})
 	require.NoError(t, err)
-	assert.Len(t, report.Differences, 3*60+5-2*50)
+	assert.Len(t, report.Differences, 3*60+5-2*20)
 	report, err = h.Import(ctx, boss, d, appaccess.ImportRequest{})
 	require.NoError(t, err)
 	assert.Empty(t, report.Differences)

@@ -43,7 +43,7 @@ func (a Access) words() string {
 // Switching token access on creates the product's application and role in Entra.
 // Switching it off while client applications are granted the product is a
 // [*ConflictError] that lists them, unless forced. Then gates refuse tokens at once,
-// the grants are removed, 50 in each transaction, and the application in Entra last.
+// the grants are removed, 20 in each transaction, and the application in Entra last.
 // Calling SetAccess again, or Sync, continues what was interrupted. For managers
 // only.
 func (s *Service) SetAccess(ctx context.Context, by Actor, id string, req AccessRequest) (Product, error) {
@@ -142,7 +142,7 @@ func (l *look) permissionsHeld(p *Product) error {
 // DeleteProduct revokes the product's access at once, removes its application from
 // Entra and then the product. If client applications are granted it, or subscriptions
 // to it exist, that is refused unless forced; then the grants and subscriptions are
-// deleted too, 50 in each transaction. Calling DeleteProduct again, or Sync,
+// deleted too, 20 in each transaction. Calling DeleteProduct again, or Sync,
 // continues a deletion that was interrupted. For managers only.
 func (s *Service) DeleteProduct(ctx context.Context, by Actor, id string, force bool) error {
 	var behind Objects
@@ -192,9 +192,7 @@ func (e *edit) dropProduct(id string, force bool) (revoked []string, many bool, 
 		err = e.addTask(KindProduct, id)
 	default:
 		revoked, many, err = e.revokeFrom(&p)
-		for i := range subs {
-			err = firstError(err, e.dropSubscription(subs[i].ID))
-		}
+		err = firstError(err, e.dropSubscriptions(idsOf(subs)...))
 	}
 	if err == nil && !held && !many {
 		return revoked, false, e.w.Delete(KindProduct, id)
@@ -225,7 +223,7 @@ func (s *Service) GrantedApplications(ctx context.Context, by Actor, productID s
 }
 
 // GrantApplications grants one product to many applications, as GrantProducts does
-// for one application. Each transaction does it for 50; after an error, earlier
+// for one application. Each transaction does it for 20; after an error, earlier
 // transactions stay. For managers only.
 func (s *Service) GrantApplications(ctx context.Context, by Actor, g Grant, applicationIDs []string) error {
 	grants, err := checkGrants([]Grant{g}, 1)
@@ -238,7 +236,7 @@ func (s *Service) GrantApplications(ctx context.Context, by Actor, g Grant, appl
 }
 
 // RevokeApplications revokes one product from applications. Each transaction does it
-// for 50; after an error, earlier transactions stay. For managers only.
+// for 20; after an error, earlier transactions stay. For managers only.
 func (s *Service) RevokeApplications(ctx context.Context, by Actor, productID string, applicationIDs []string) error {
 	return s.linkApplications(ctx, by, productID, applicationIDs, func(e *edit, a *ClientApplication) error {
 		return e.ungrant(a, []string{productID})
@@ -249,7 +247,7 @@ func (s *Service) linkApplications(ctx context.Context, by Actor, productID stri
 	if err := checkIDs("applications", applicationIDs, 1, maxList); err != nil {
 		return err
 	}
-	for i, some := range slices.Collect(slices.Chunk(applicationIDs, atOnce)) {
+	for i, some := range slices.Collect(slices.Chunk(applicationIDs, inTurn)) {
 		err := s.manage(ctx, by, func(e *edit) error {
 			if _, err := e.product(productID); err != nil {
 				return err
@@ -266,7 +264,7 @@ func (s *Service) linkApplications(ctx context.Context, by Actor, productID stri
 			return nil
 		})
 		if err != nil {
-			return errors.Join(err, s.reconcile(ctx, Objects{Applications: applicationIDs[:i*atOnce]}))
+			return errors.Join(err, s.reconcile(ctx, Objects{Applications: applicationIDs[:i*inTurn]}))
 		}
 	}
 	return s.reconcile(ctx, Objects{Applications: applicationIDs})

@@ -390,7 +390,7 @@ func (s *Service) DeleteApplication(ctx context.Context, by Actor, id string) er
 // from Entra.
 func (e *edit) dropApplication(a *ClientApplication) error {
 	err := firstError(
-		e.endTransferOf(KindApplication, a.ID),
+		e.endTransfersOf(KindApplication, a.ID),
 		e.audit("application.delete", KindApplication, a.ID, map[string]string{"name": a.Name, "owner": a.OwnerID}),
 	)
 	if err != nil {

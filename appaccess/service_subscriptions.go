@@ -266,12 +266,26 @@ func (s *Service) DeleteSubscription(ctx context.Context, by Actor, id string) e
 		if _, err := e.subscription(id); err != nil {
 			return err
 		}
-		return firstError(e.onlyManager(), e.dropSubscription(id))
+		return firstError(e.onlyManager(), e.dropSubscriptions(id))
 	})
 }
 
-func (e *edit) dropSubscription(id string) error {
-	return firstError(e.audit("subscription.delete", KindSubscription, id, nil), e.w.Delete(KindSubscription, id), e.endTransferOf(KindSubscription, id))
+// dropSubscriptions deletes subscriptions and the offers of them.
+func (e *edit) dropSubscriptions(ids ...string) error {
+	for _, id := range ids {
+		if err := firstError(e.audit("subscription.delete", KindSubscription, id, nil), e.w.Delete(KindSubscription, id)); err != nil {
+			return err
+		}
+	}
+	return e.endTransfersOf(KindSubscription, ids...)
+}
+
+func idsOf(subs []Subscription) []string {
+	ids := make([]string, len(subs))
+	for i := range subs {
+		ids[i] = subs[i].ID
+	}
+	return ids
 }
 
 func (s *Service) editSubscription(ctx context.Context, by Actor, id, action string, fn func(*edit, *Subscription) (changed bool, err error), details ...string) (Subscription, error) {

@@ -47,7 +47,7 @@ func (s *Service) TransferSubscription(ctx context.Context, by Actor, id, ownerI
 }
 
 // TransferAll transfers everything that one user owns to another user, for example
-// before [Service.DeleteUser], 50 objects in each transaction. Call it again after an
+// before [Service.DeleteUser], 20 objects in each transaction. Call it again after an
 // error. It returns how many client applications and subscriptions it transferred.
 // For managers only.
 func (s *Service) TransferAll(ctx context.Context, by Actor, fromID, toID string) (int, error) {
@@ -63,13 +63,13 @@ func (s *Service) TransferAll(ctx context.Context, by Actor, fromID, toID string
 			if _, err := e.user(fromID); err != nil {
 				return err
 			}
-			apps, err := page[ClientApplication](e, Query{Where: where(byOwner, fromID), Limit: atOnce})
+			apps, err := page[ClientApplication](e, Query{Where: where(byOwner, fromID), Limit: inTurn})
 			for i := range apps {
 				moved = append(moved, Transfer{Kind: KindApplication, Object: apps[i].ID, To: toID})
 			}
-			if err == nil && len(moved) < atOnce {
+			if err == nil && len(moved) < inTurn {
 				var subs []Subscription
-				subs, err = page[Subscription](e, Query{Where: where(byOwner, fromID), Limit: atOnce - len(moved)})
+				subs, err = page[Subscription](e, Query{Where: where(byOwner, fromID), Limit: inTurn - len(moved)})
 				for i := range subs {
 					moved = append(moved, Transfer{Kind: KindSubscription, Object: subs[i].ID, To: toID})
 				}
@@ -84,7 +84,7 @@ func (s *Service) TransferAll(ctx context.Context, by Actor, fromID, toID string
 		}
 		total += len(moved)
 		behind = append(behind, s.afterTransfer(ctx, moved...))
-		if len(moved) < atOnce {
+		if len(moved) < inTurn {
 			return total, errors.Join(behind...)
 		}
 	}
@@ -154,7 +154,7 @@ func (e *edit) transfer(t Transfer) error {
 			return err
 		}
 	}
-	return e.endTransferOf(t.Kind, t.Object)
+	return e.endTransfersOf(t.Kind, t.Object)
 }
 
 // voidOneTimeSecrets removes the one-time secrets that an owner has not received.
@@ -217,7 +217,7 @@ func (s *Service) OfferTransfer(ctx context.Context, by Actor, kind Kind, object
 			return &ConflictError{Field: "to", Reason: "the user owns it already", Objects: []string{toUserID}}
 		}
 		t.Name = name
-		return firstError(e.endTransferOf(kind, objectID), write(e, &t),
+		return firstError(e.endTransfersOf(kind, objectID), write(e, &t),
 			e.audit(string(kind)+".offer", kind, objectID, map[string]string{"name": name, "to": toUserID, "transfer": t.ID}))
 	})
 	return orZero(t, err)
@@ -283,13 +283,17 @@ func (e *edit) openTransfer(id string) (Transfer, error) {
 	return orZero(t, err)
 }
 
-// endTransferOf removes the offer of an object, if any.
-func (e *edit) endTransferOf(kind Kind, objectID string) error {
-	t, err := getBy[Transfer](e, byObject, auditObject(kind, objectID))
-	if err != nil {
-		return ignoreNotFound(err)
+// endTransfersOf removes the offers of objects, if any.
+func (e *edit) endTransfersOf(kind Kind, objectIDs ...string) error {
+	objects := make([]string, len(objectIDs))
+	for i, id := range objectIDs {
+		objects[i] = auditObject(kind, id)
 	}
-	return e.w.Delete(KindTransfer, t.ID)
+	found, err := e.Find(KindTransfer, byObject, objects)
+	for _, rec := range found {
+		err = firstError(err, e.w.Delete(KindTransfer, rec.ID))
+	}
+	return err
 }
 
 func transferRecord(t *Transfer) Record {

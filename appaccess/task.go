@@ -7,9 +7,13 @@ import (
 	"strings"
 )
 
-// atOnce is the most objects that one transaction changes, so that other transactions
-// do not wait long.
-const atOnce = 50
+const (
+	// atOnce is the most objects that a change concerns if it is one transaction.
+	atOnce = 50
+	// inTurn is the most objects that each transaction of a larger change concerns, so
+	// that other transactions do not wait long.
+	inTurn = 20
+)
 
 // task is the part of a change that concerns more than atOnce objects. The change
 // itself, such as a user's block, is stored with the task in one transaction and
@@ -94,7 +98,7 @@ func (s *Service) finishTask(ctx context.Context, id string) error {
 // markApplications makes the next applications of a user pending, and reports
 // whether there are more.
 func (e *edit) markApplications(userID string, t *task) (more bool, err error) {
-	apps, err := page[ClientApplication](e, Query{Where: where(byOwner, userID), After: t.Cursor, Limit: atOnce})
+	apps, err := page[ClientApplication](e, Query{Where: where(byOwner, userID), After: t.Cursor, Limit: inTurn})
 	for i := range apps {
 		a := &apps[i]
 		t.Cursor = a.ID
@@ -103,7 +107,7 @@ func (e *edit) markApplications(userID string, t *task) (more bool, err error) {
 			err = write(e, a)
 		}
 	}
-	return len(apps) == atOnce, err
+	return len(apps) == inTurn, err
 }
 
 // withdraw revokes what a product no longer has from the next applications, and
@@ -114,23 +118,21 @@ func (e *edit) withdraw(productID string, t *task) (more bool, err error) {
 	if err != nil {
 		return false, ignoreNotFound(err)
 	}
-	apps, err := page[ClientApplication](e, Query{Where: where(byProduct, productID), After: t.Cursor, Limit: atOnce})
+	apps, err := page[ClientApplication](e, Query{Where: where(byProduct, productID), After: t.Cursor, Limit: inTurn})
 	for i := range apps {
 		t.Cursor = apps[i].ID
 		if err == nil {
 			_, err = e.revokeMissing(&p, &apps[i])
 		}
 	}
-	if err != nil || len(apps) == atOnce || !p.Deleted {
-		return len(apps) == atOnce, err
+	if err != nil || len(apps) == inTurn || !p.Deleted {
+		return len(apps) == inTurn, err
 	}
-	subs, err := page[Subscription](e, Query{Where: where(byScope, string(ProductScope(productID))), Limit: atOnce - len(apps)})
-	for i := range subs {
-		if err == nil {
-			err = e.dropSubscription(subs[i].ID)
-		}
+	subs, err := page[Subscription](e, Query{Where: where(byScope, string(ProductScope(productID))), Limit: inTurn - len(apps)})
+	if err == nil {
+		err = e.dropSubscriptions(idsOf(subs)...)
 	}
-	if err != nil || len(subs) == atOnce-len(apps) {
+	if err != nil || len(subs) == inTurn-len(apps) {
 		return true, err
 	}
 	if !inEntra(&p) {

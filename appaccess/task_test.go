@@ -133,7 +133,7 @@ func TestALargeChangeRevokesAccessAtOnceAndEndsInBoundedTransactions(t *testing.
 			t.Parallel()
 			h, counted := newLargeFixture(t)
 			require.NoError(t, change.do(ctx, h))
-			assert.LessOrEqual(t, counted.largest, 3*50+5, "records written by one transaction")
+			assert.LessOrEqual(t, counted.largest, 3*20+5, "records written by one transaction")
 			assert.LessOrEqual(t, counted.busiest, busiest, "rows that one transaction reads and writes")
 			change.revoked(t, h)
 			change.done(t, h)
@@ -188,7 +188,7 @@ func TestALargeChangeThatIsCutOffIsFinishedBySync(t *testing.T) {
 
 // busiest is how many rows one write transaction reads and writes at most, however
 // many objects there are: a suspension waits for no longer one.
-const busiest = 300
+const busiest = 120
 
 // named is what a refusal reads at most to name a hundred objects of two kinds.
 const named = 2*100 + 20

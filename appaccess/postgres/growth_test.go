@@ -11,3 +11,5 @@ import (
 func BenchmarkGrowth(b *testing.B) {
 	growth.Bench(b, func() appaccess.Store { return open(b, pgtest.Schema(b)) })
 }
+
+func BenchmarkWrites(b *testing.B) { growth.Writes(b, open(b, pgtest.Schema(b))) }

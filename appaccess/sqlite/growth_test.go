@@ -22,3 +22,7 @@ func BenchmarkReplica(b *testing.B) {
 	path := filepath.Join(memory(b), "store.db")
 	growth.Replica(b, path, growth.Subscriptions(b, open(b, path)))
 }
+
+func BenchmarkWrites(b *testing.B) {
+	growth.Writes(b, open(b, filepath.Join(b.TempDir(), "store.db"))) // on a disk: each commit waits for it
+}

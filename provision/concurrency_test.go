@@ -19,6 +19,7 @@ import (
 	"github.com/entragate/entragate/internal/process"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
+	"github.com/entragate/entragate/provision/internal/sweep"
 )
 
 // turns notes which engine wrote to which object, in order.
@@ -113,10 +114,10 @@ func (d watched) AddPassword(ctx context.Context, id string, p provision.Passwor
 // engine alone. Afterwards they ask for the same secret at once: one is made.
 func TestEnginesShareOneStore(t *testing.T) {
 	t.Parallel()
-	want := (&story{}).before()
+	want := sweep.Before()
 	alone := newWorld(t, entratest.Config{})
 	writes := alone.writes(func() { alone.apply(want) })
-	for name, lag := range lags {
+	for name, lag := range sweep.Lags {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, entratest.Config{Lag: lag, Now: time.Now}) // the bubble's time

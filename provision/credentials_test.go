@@ -15,6 +15,7 @@ import (
 	"github.com/entragate/entragate/internal/testkit"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
+	"github.com/entragate/entragate/provision/internal/sweep"
 )
 
 // TestRotation: the new secret works before the old one goes, a third one is
@@ -105,7 +106,7 @@ func TestNotDelivered(t *testing.T) {
 // is removed by the next one, without an Apply in between.
 func TestCutOffSecretIsSweptByTheNextCall(t *testing.T) {
 	t.Parallel()
-	for name, lag := range lags {
+	for name, lag := range sweep.Lags {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHands(t, starter())

@@ -13,6 +13,7 @@ import (
 	"github.com/entragate/entragate/internal/memstore"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
+	"github.com/entragate/entragate/provision/internal/sweep"
 )
 
 // hands are those of another administrator of the tenant.
@@ -414,7 +415,7 @@ func TestQuickChangesOfMind(t *testing.T) {
 func TestRemovalWithdrawsCredentials(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	for name, lag := range lags {
+	for name, lag := range sweep.Lags {
 		for _, adopted := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: ", adopted"}[adopted], func(t *testing.T) {
 				t.Parallel()

@@ -13,6 +13,7 @@ import (
 	"github.com/entragate/entragate/internal/memstore"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
+	"github.com/entragate/entragate/provision/internal/sweep"
 )
 
 // publicTag is the tag that everybody can compute.
@@ -110,7 +111,7 @@ func TestCopiedTagsProveNothing(t *testing.T) {
 // backup is registered again for another owner: what the first owner got is gone.
 func TestARestoredStore(t *testing.T) {
 	t.Parallel()
-	for name, lag := range lags {
+	for name, lag := range sweep.Lags {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()

@@ -14,6 +14,7 @@ import (
 	"github.com/entragate/entragate/internal/memstore"
 	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
+	"github.com/entragate/entragate/provision/internal/sweep"
 )
 
 // A store is restored from a backup that does not know a product, a client of it
@@ -203,7 +204,7 @@ func TestRemoveUnknownNeedsProof(t *testing.T) {
 // store knew goes, what people made stays, and the old key is refused.
 func TestALostStoreIsTakenOver(t *testing.T) {
 	t.Parallel()
-	for name, lag := range lags {
+	for name, lag := range sweep.Lags {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()

@@ -33,7 +33,7 @@ func authority(s *entratest.Server) azcore.ClientOptions {
 }
 
 // secretCredential gets its tokens from the tenant with a client secret.
-func secretCredential(t *testing.T, s *entratest.Server, c entratest.Caller) azcore.TokenCredential {
+func secretCredential(t testing.TB, s *entratest.Server, c entratest.Caller) azcore.TokenCredential {
 	t.Helper()
 	credential, err := azidentity.NewClientSecretCredential(c.TenantID, c.AppID, c.Secret.Reveal(),
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: authority(s), DisableInstanceDiscovery: true})
@@ -42,7 +42,7 @@ func secretCredential(t *testing.T, s *entratest.Server, c entratest.Caller) azc
 }
 
 // over opens a Directory over HTTPS with a credential.
-func over(t *testing.T, s *entratest.Server, credential azcore.TokenCredential) provision.Directory {
+func over(t testing.TB, s *entratest.Server, credential azcore.TokenCredential) provision.Directory {
 	t.Helper()
 	d, err := msgraph.New(msgraph.Config{Credential: credential, GraphURL: s.BaseURL(), HTTPClient: s.Client()})
 	require.NoError(t, err)

@@ -62,7 +62,8 @@ type Config struct {
 // [appaccess.Provisioner] and is safe for concurrent use, also by other
 // Reconcilers on the same store.
 type Reconciler struct {
-	cfg    Config
+	cfg    Config          // its Store bounds the write transactions
+	store  appaccess.Store // that was configured
 	dir    Directory
 	grants Directory
 	state  state
@@ -127,7 +128,9 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.Jitter == nil {
 		cfg.Jitter = rand.Float64
 	}
-	e := &Reconciler{cfg: cfg, dir: cfg.Directory, grants: cfg.GrantDirectory, state: state{cfg.Store}}
+	given := cfg.Store
+	cfg.Store = &fewWrites{given, make(chan struct{}, maxWrites)}
+	e := &Reconciler{cfg: cfg, store: given, dir: cfg.Directory, grants: cfg.GrantDirectory, state: state{cfg.Store}}
 	if e.grants == nil {
 		e.grants = e.dir
 	}
@@ -237,7 +240,7 @@ func (e *Reconciler) Apply(ctx context.Context, objects appaccess.Objects, desir
 }
 
 // Store implements [appaccess.Provisioner].
-func (e *Reconciler) Store() appaccess.Store { return e.cfg.Store }
+func (e *Reconciler) Store() appaccess.Store { return e.store }
 
 // applied returns what is recorded of the objects, also of those that failed.
 // stopped is why the run ended early.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // Writes does what concerns everything in a store of n client applications in Entra
 // and n subscriptions: [Scale] if EnvScale is set, else 100. For each action it reports
 // ms-longest and ms-mean, how long a write transaction kept others from writing, and
-// ms-behind, the longest time that a suspension took meanwhile. ms-alone is the mean of
-// the suspension's own write, the baseline.
+// ms-behind, the longest time that a suspension took meanwhile. ahead is the most
+// transactions that ended while one waited for its turn; it does not depend on the
+// machine. ms-alone is the mean of the suspension's own write, the baseline.
 func Writes(b *testing.B, store appaccess.Store) {
 	b.Helper()
 	n := 100
@@ -48,6 +50,7 @@ func Writes(b *testing.B, store appaccess.Store) {
 				b.ReportMetric(millis(took.longest), "ms-longest")
 				b.ReportMetric(millis(took.mean()), "ms-mean")
 				b.ReportMetric(millis(behind), "ms-behind")
+				b.ReportMetric(float64(took.ahead), "ahead")
 				b.ReportMetric(millis(alone.mean()), "ms-alone")
 				b.Logf("%d write transactions", took.count)
 			}
@@ -156,11 +159,12 @@ type timing struct {
 	appaccess.Store
 	mu   sync.Mutex
 	took took
+	ends atomic.Int64 // of all transactions
 }
 
 type took struct {
 	longest, all time.Duration
-	count        int
+	count, ahead int
 }
 
 func (t took) mean() time.Duration { return t.all / time.Duration(max(t.count, 1)) }
@@ -175,14 +179,18 @@ func (t *timing) take() took {
 
 func (t *timing) Update(ctx context.Context, fn func(appaccess.Writer) error) (appaccess.Revision, error) {
 	var began time.Time
+	var ahead int64
+	before := t.ends.Load()
 	rev, err := t.Store.Update(ctx, func(w appaccess.Writer) error {
-		began = time.Now()
+		began, ahead = time.Now(), t.ends.Load()-before
 		return fn(w)
 	})
+	t.ends.Add(1)
 	if !began.IsZero() {
 		held := time.Since(began)
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		t.took.ahead = max(t.took.ahead, int(ahead))
 		t.took.longest, t.took.all, t.took.count = max(t.took.longest, held), t.took.all+held, t.took.count+1
 	}
 	return rev, err

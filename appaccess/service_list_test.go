@@ -59,3 +59,29 @@ func TestASearchWithACommonWordReadsFewLists(t *testing.T) {
 		assert.LessOrEqual(t, store.n.Load()-before, expected.lists, search)
 	}
 }
+
+// The total is that of all pages, on the first page as on the last.
+func TestEachPageHasTheTotalOfAllPages(t *testing.T) {
+	t.Parallel()
+	h := newFixtureOn(t, memstore.New())
+	for i := range 7 {
+		_, err := h.CreateUser(ctx, boss, appaccess.UserRequest{ID: fmt.Sprintf("total-%d", i), Name: "Person"})
+		require.NoError(t, err)
+	}
+	whole, err := h.Users(ctx, boss, appaccess.Filter{Total: true, Order: appaccess.ByName})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(whole.Items), 7)
+	assert.Equal(t, len(whole.Items), whole.Total)
+	f := appaccess.Filter{Total: true, Order: appaccess.ByName, Limit: 3}
+	pages := 0
+	for {
+		page, err := h.Users(ctx, boss, f)
+		require.NoError(t, err)
+		assert.Equal(t, whole.Total, page.Total)
+		pages++
+		if f.After = page.Next; f.After == "" {
+			break
+		}
+	}
+	assert.Greater(t, pages, 2)
+}

@@ -67,7 +67,8 @@ type ServiceConfig struct {
 	// TenantID is the Entra tenant, shown to developers. It is required with a
 	// Provisioner.
 	TenantID string
-	// Cloud is "public" (also if empty), "usgov", "usgov-dod" or "china".
+	// Cloud is "public" (also if empty), "usgov", "usgov-dod", "china", "bleu" or
+	// "delos".
 	Cloud string
 	// Authority, if not empty, is the login host, such as
 	// https://login.contoso.com, with or without the tenant as its path. A host

@@ -57,7 +57,7 @@ type Config struct {
 	// secret in the other, a rotation needs no coordination.
 	Fallback Credential
 
-	// Cloud is "public" (the default), "usgov", "usgov-dod" or "china".
+	// Cloud is "public" (the default), "usgov", "usgov-dod", "china", "bleu" or "delos".
 	Cloud string
 	// Authority, if not empty, is the login host, such as https://login.contoso.com,
 	// with or without the tenant as its path. It must be https, or http for a loopback

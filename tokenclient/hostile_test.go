@@ -28,10 +28,11 @@ const tokenPause = time.Minute
 // Challenges of 9 MiB cost no more memory than the few that are read.
 func TestHugeChallengeIsBounded(t *testing.T) {
 	for name, fields := range map[string][]string{
-		"one field":   {strings.Repeat(`Bearer a="b", `, 9<<20/14)},
-		"many fields": strings.Split(strings.Repeat("Bearer a=\"b\"\n", 9<<20/13), "\n"),
-		"many words":  {strings.Repeat("a ", 9<<20/2)},
-		"one text":    {`Bearer error_description="` + strings.Repeat(`\x`, 9<<19) + `"`},
+		"one field":                     {strings.Repeat(`Bearer a="b", `, 9<<20/14)},
+		"many fields":                   strings.Split(strings.Repeat("Bearer a=\"b\"\n", 9<<20/13), "\n"),
+		"many fields of another scheme": strings.Split(strings.Repeat("Basic a=\"b\"\n", 9<<20/12), "\n"),
+		"many words":                    {strings.Repeat("a ", 9<<20/2)},
+		"one text":                      {`Bearer error_description="` + strings.Repeat(`\x`, 9<<19) + `"`},
 	} {
 		resp := &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": fields}}
 		var before, after runtime.MemStats

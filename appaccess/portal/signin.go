@@ -41,7 +41,8 @@ type SignIn struct {
 	// ManagerRole is the app role that makes a user a manager. Empty:
 	// Portal.Manager.
 	ManagerRole string
-	// Cloud is "public" (also if empty), "usgov", "usgov-dod" or "china".
+	// Cloud is "public" (also if empty), "usgov", "usgov-dod", "china", "bleu" or
+	// "delos".
 	Cloud string
 	// Authority, if not empty, replaces the cloud's: https://login.microsoftonline.com.
 	Authority string

@@ -216,7 +216,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		"empty store":       {[]string{"-store", ""}, nil, "-store is missing"},
 		"no folder":         {[]string{"-store", "/nonexistent/x.db"}, nil, "-store"},
 		"bad instance":      {[]string{"-instance", "a-b"}, nil, "Instance"},
-		"half a credential": {nil, map[string]string{"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID"},
+		"half a credential": {nil, map[string]string{"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID: not set"},
 		"no credential":     {nil, map[string]string{"AZURE_CLIENT_SECRET": ""}, "AZURE_CLIENT_SECRET"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,8 +68,14 @@ func (p *program) azureCredential(client *http.Client) (azcore.TokenCredential, 
 	default:
 		return nil, &usageError{"credentials", fmt.Errorf("-credential is %q: environment, managed-identity and azure-cli are allowed", p.credential)}
 	}
-	if tenant == "" || id == "" {
-		return nil, errors.New("AZURE_TENANT_ID and AZURE_CLIENT_ID are not set: set them with AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE, or use -credential managed-identity or azure-cli")
+	var missing []string
+	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"} {
+		if p.getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%s: not set, but needed with AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE; or use -credential managed-identity or azure-cli", strings.Join(missing, " and "))
 	}
 	// A login host that is not Microsoft's is unknown to instance discovery.
 	if secret := p.getenv("AZURE_CLIENT_SECRET"); secret != "" {

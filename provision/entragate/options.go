@@ -53,7 +53,7 @@ func (o *options) flags(getenv func(string) string) *flag.FlagSet {
 	f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 2 if there are (or were) changes or a request is refused, 0 if not, 1 after an error")
 	f.BoolVar(&o.json, "json", false, "print JSON; \"entragate help json\" prints the schema of plan, apply and drift")
 	f.BoolVar(&o.quiet, "quiet", false, "print no progress")
-	f.StringVar(&o.cloud, "cloud", "", "public (the default), usgov, usgov-dod or china")
+	f.StringVar(&o.cloud, "cloud", "", "public (the default), usgov, usgov-dod, china, bleu or delos")
 	f.StringVar(&o.authority, "authority", "", "login host, a base `URL`, instead of the cloud's")
 	f.StringVar(&o.graph, "graph", "", "base `URL` of Microsoft Graph, without a version, instead of the cloud's")
 	f.StringVar(&o.ca, "ca", "", "PEM `file` of certificate authorities to trust besides the system's")

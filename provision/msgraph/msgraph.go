@@ -49,8 +49,8 @@ type Config struct {
 	// expected to cache, as azidentity's credentials do.
 	Credential azcore.TokenCredential
 
-	// Cloud is "public" (the default), "usgov", "usgov-dod" or "china". The
-	// credential needs the matching authority (azcore/cloud.Configuration).
+	// Cloud is "public" (the default), "usgov", "usgov-dod", "china", "bleu" or
+	// "delos". The credential needs the matching authority (azcore/cloud.Configuration).
 	Cloud string
 
 	// GraphURL replaces the cloud's Graph: a base URL without a version, such as

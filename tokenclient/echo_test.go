@@ -162,6 +162,18 @@ func TestQueryOfTokenURLIsNotShown(t *testing.T) {
 	for _, text := range texts(failed) {
 		assert.NotContains(t, text, "k1")
 	}
+	// A short value is hidden as a part of the query.
+	for way, answer := range echoes {
+		c, err := tokenclient.New(tokenclient.Config{
+			ClientID: clientID, Credential: tokenclient.Secret(password), Now: clk.Now, Sleep: clk.Sleep,
+			TokenURL: rawServer(t, func(r *http.Request, _ string) string { return answer(r.URL.RawQuery) }) + "?code=k1",
+		})
+		require.NoError(t, err)
+		for _, text := range texts(mustFail(t, c.Source(scope))) {
+			assert.NotContains(t, text, "k1", way)
+		}
+		require.NoError(t, c.Close())
+	}
 	for _, raw := range []string{"https://user:hush@/token", "user:hush@host", "https://user:hush@host/?q=hush", "https://hu\x00sh:hush@host"} {
 		_, err = tokenclient.New(tokenclient.Config{ClientID: clientID, TokenURL: raw, Credential: tokenclient.Secret(password)})
 		require.ErrorContains(t, err, "TokenURL")
@@ -203,6 +215,31 @@ func TestEchoOfGitHubIsNotShown(t *testing.T) {
 			assert.NotContains(t, text, hush, way)
 		}
 		assert.Zero(t, e.count())
+	}
+}
+
+// quiet is an error whose own text leaves out the text of its cause.
+type quiet struct{ cause error }
+
+func (quiet) Error() string   { return "failed" }
+func (q quiet) Unwrap() error { return q.cause }
+
+// A cause is hidden even if only errors.Unwrap leads to its text.
+func TestTextsOfWrappedCausesAreNotShown(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	c, err := tokenclient.New(tokenclient.Config{
+		TenantID: tenant, ClientID: clientID, Credential: tokenclient.Secret(password), Now: clk.Now, Sleep: clk.Sleep,
+		HTTPClient: &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(req.Body)
+			return nil, quiet{fmt.Errorf("sent %s", body)}
+		})},
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	var inner error = mustFail(t, c.Source(scope))
+	for ; inner != nil; inner = errors.Unwrap(inner) {
+		assertNotShown(t, inner.Error(), password)
 	}
 }
 

@@ -105,10 +105,10 @@ func TestAManagedIdentityIsAClientApplicationWithoutCredentials(t *testing.T) {
 			func() error { _, err := e.UnblockUser(ctx, boss, "ada"); return err }, appaccess.OwnerBlocked},
 	} {
 		require.NoError(t, end.stop(), end.name)
-		assert.Eventually(t, func() bool { return state().DenyReason == end.reason }, 5*time.Second, time.Millisecond, end.name)
+		assert.Eventually(t, func() bool { return state().DenyReason == end.reason }, 20*time.Second, time.Millisecond, end.name)
 		assert.False(t, e.granted(vm), end.name)
 		require.NoError(t, end.run(), end.name)
-		assert.Eventually(t, func() bool { return state().DenyReason == appaccess.NotDenied }, 5*time.Second, time.Millisecond, end.name)
+		assert.Eventually(t, func() bool { return state().DenyReason == appaccess.NotDenied }, 20*time.Second, time.Millisecond, end.name)
 		assert.True(t, e.granted(vm), end.name)
 	}
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/entragate/entragate/appaccess"
 	"github.com/entragate/entragate/internal/memstore"
+	"github.com/entragate/entragate/provision"
 	"github.com/entragate/entragate/provision/entratest"
 )
 
@@ -188,5 +189,41 @@ func TestRevokedGrantsAreConfirmedByOneListForEachProduct(t *testing.T) {
 	require.Len(t, w.app("application", "c0").Grants, 1)
 	assert.Greater(t, round(), 1)
 	assert.Empty(t, w.app("application", "c0").Grants)
+	w.rounds(want)
+}
+
+// While another holder has the lock, a read counts nothing: the holder may be granting
+// the product again, and saves what it has loaded.
+func TestAReadConfirmsNothingWhileAnotherHoldsTheLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, entratest.Config{})
+	w.apply(starter())
+	w.settle()
+	want := starter()
+	want.Applications[0].Grants = nil
+	w.apply(want)
+	const object = "entragate-test-application-c1"
+	state := func() string {
+		for _, rec := range w.store.Records() {
+			if rec.Kind == appaccess.KindProvisioning && rec.ID == object {
+				return string(rec.Body)
+			}
+		}
+		require.Fail(t, "no such record")
+		return ""
+	}
+	read := func() {
+		applied, err := w.engine().Reconciler.Apply(t.Context(), appaccess.Objects{Applications: []string{"c1"}}, want, nil)
+		require.NoError(t, err)
+		require.Empty(t, applied.Failed)
+	}
+	before := state()
+	w.clock.Advance(5 * time.Minute)
+	require.NoError(t, provision.Lock(t.Context(), w.store, object, "another", w.clock.Now(), w.clock.Now().Add(time.Minute)))
+	read()
+	assert.Equal(t, before, state())
+	require.NoError(t, provision.Unlock(t.Context(), w.store, object, "another"))
+	read()
+	assert.NotEqual(t, before, state())
 	w.rounds(want)
 }

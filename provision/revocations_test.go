@@ -227,3 +227,24 @@ func TestAReadConfirmsNothingWhileAnotherHoldsTheLock(t *testing.T) {
 	assert.NotEqual(t, before, state())
 	w.rounds(want)
 }
+
+// However late a read is, one alone confirms nothing: a replica may lag behind all others.
+func TestThreeReadsConfirm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, entratest.Config{})
+	w.apply(starter())
+	w.settle()
+	want := starter()
+	want.Applications[0].Grants = nil
+	w.apply(want)
+	for read := range 3 {
+		left, err := w.engine().Unfinished(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, left.Revocations, "after %d reads", read)
+		w.clock.Advance(time.Hour)
+		w.apply(want)
+	}
+	left, err := w.engine().Unfinished(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, left.Revocations)
+}

@@ -86,6 +86,7 @@ func largeDocument(t *testing.T, n int) appaccess.Document {
 
 func TestALargeImportIsWrittenInBoundedTransactions(t *testing.T) {
 	t.Parallel()
+	countsRows(t)
 	const n = 120
 	h, counted := newCountedFixture(t)
 	var created, issued, reports int

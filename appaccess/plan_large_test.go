@@ -18,6 +18,7 @@ import (
 // does not hold yet.
 func TestALargePlanReadsLittleAndKnowsWhatItWillCreate(t *testing.T) {
 	t.Parallel()
+	countsRows(t)
 	const n = 210
 	counted := &countingStore{Store: onSQLite(t)}
 	e := newEstateOn(t, counted, entratest.Lag{})

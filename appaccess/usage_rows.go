@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -136,6 +137,9 @@ func (c *Catalog) flushCalls(ctx context.Context, now time.Time) {
 	defer cancel()
 	for batch := range slices.Chunk(subjects, usageBatch) {
 		_, err := c.store.Update(ctx, func(w Writer) error {
+			if err := findUsage(w, now, batch); err != nil {
+				return err
+			}
 			for _, subject := range batch {
 				if err := errors.Join(addUsage(w, hourLayout, subject, now, rows[subject]), addUsage(w, dayLayout, subject, now, rows[subject])); err != nil {
 					return err
@@ -163,22 +167,31 @@ func (c *Catalog) uncounted(ctx context.Context, err error, counts map[callKey]*
 // the store. The others share one row, so that nobody can create rows by calling.
 func (c *Catalog) knownCallers(ctx context.Context, counts map[callKey]*callCount) (map[string]bool, error) {
 	known := map[string]bool{callerOther: true}
-	err := c.store.View(ctx, func(r Reader) error {
-		asked := map[string]bool{callerUnknown: true, callerOther: true}
-		for key := range counts {
-			if asked[key.caller] {
-				continue
-			}
+	asked := map[string]bool{}
+	for key := range counts {
+		if key.caller != callerUnknown && key.caller != callerOther {
 			asked[key.caller] = true
-			_, err := find[Subscription](r, key.caller)
-			if errors.Is(err, ErrNotFound) {
-				_, err = getBy[ClientApplication](r, byAppID, key.caller)
-			}
-			switch {
-			case err == nil:
-				known[key.caller] = true
-			case !errors.Is(err, ErrNotFound):
+		}
+	}
+	err := c.store.View(ctx, func(r Reader) error {
+		for some := range slices.Chunk(slices.Collect(maps.Keys(asked)), MaxPage) {
+			subs, err := r.Find(KindSubscription, "", some)
+			if err != nil {
 				return err
+			}
+			recs, err := r.Find(KindApplication, byAppID, some)
+			if err != nil {
+				return err
+			}
+			apps, err := decodeAll[ClientApplication](recs)
+			if err != nil {
+				return err
+			}
+			for _, rec := range subs {
+				known[rec.ID] = true
+			}
+			for i := range apps {
+				known[apps[i].Entra.AppID] = true
 			}
 		}
 		return nil
@@ -186,8 +199,23 @@ func (c *Catalog) knownCallers(ctx context.Context, counts map[callKey]*callCoun
 	return known, err
 }
 
+// findUsage reads all rows that addUsage adds to at once. To read each when it is due
+// would take a round trip to the database for each.
+func findUsage(w Writer, now time.Time, subjects []string) error {
+	ids := make([]string, 0, 2*len(subjects))
+	for _, subject := range subjects {
+		ids = append(ids, usageID(hourLayout, subject, now), usageID(dayLayout, subject, now))
+	}
+	_, err := w.Find(KindUsage, "", ids)
+	return err
+}
+
+func usageID(layout, subject string, at time.Time) string {
+	return at.UTC().Format(layout) + " " + subject
+}
+
 func addUsage(w Writer, layout, subject string, now time.Time, more *usageRow) error {
-	id := now.UTC().Format(layout) + " " + subject
+	id := usageID(layout, subject, now)
 	row, err := note[usageRow](w, KindUsage, id)
 	if err != nil {
 		return err

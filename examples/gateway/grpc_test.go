@@ -43,7 +43,7 @@ func TestGRPC(t *testing.T) {
 	require.NoError(t, err)
 	issued, err := s.service.CreateSubscription(t.Context(), manager, appaccess.SubscriptionRequest{ID: "rpc", Name: "RPC", Scope: appaccess.ProductScope("health")})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return s.catalog.Snapshot().API("health") != nil }, patience, tick)
+	require.Eventually(t, func() bool { return len(s.catalog.Snapshot().ProductsOf("health")) == 1 }, patience, tick)
 
 	front := terminator(t, s.address)
 	tls := credentials.NewTLS(front.Client().Transport.(*http.Transport).TLSClientConfig)

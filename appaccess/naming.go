@@ -53,8 +53,8 @@ const (
 )
 
 // rolePunctuation contains the characters that Entra accepts in the value of an app role,
-// in addition to ASCII letters and digits. See
-// https://learn.microsoft.com/graph/api/resources/approle.
+// in addition to ASCII letters and digits:
+// https://learn.microsoft.com/graph/api/resources/approle
 const rolePunctuation = ":!#$%&'()*+,-./;<=>?@[]^_`{|}~"
 
 // sampleClient is used as the name of a client application that is not known yet.

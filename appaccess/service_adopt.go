@@ -6,8 +6,8 @@ import "context"
 // adopted, although its present callers may rely on them. The zero value changes none of
 // them. [Service.PlanAccess] shows all changes of an adoption.
 type AdoptChanges struct {
-	// Rename replaces the application's display name and description by those of the
-	// product or client application.
+	// Rename gives the application the display name and the description of the product
+	// or client application.
 	Rename bool `json:"rename,omitempty"`
 	// TokenVersion2 makes Entra issue version 2 tokens for a product. Version 1
 	// tokens have another issuer and another audience; a gate whose authority is not

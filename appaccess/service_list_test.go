@@ -60,7 +60,7 @@ func TestASearchWithACommonWordReadsFewLists(t *testing.T) {
 	}
 }
 
-// The total is that of all pages, on the first page as on the last.
+// Each page says how many objects all pages have together.
 func TestEachPageHasTheTotalOfAllPages(t *testing.T) {
 	t.Parallel()
 	h := newFixtureOn(t, memstore.New())

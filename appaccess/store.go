@@ -206,7 +206,7 @@ type Writer interface {
 	// unique entries, the error is a [*ConflictError] whose Field is the entry's
 	// name; the call then changed nothing, and the transaction can continue.
 	Put(Record) error
-	// Delete removes a record. A record that does not exist is no error.
+	// Delete removes a record. It does nothing if the record does not exist.
 	Delete(kind Kind, id string) error
 }
 

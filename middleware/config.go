@@ -547,9 +547,9 @@ func (c *Config) checkSubscriptions(products, apis map[string]bool) error {
 		case s.PrimaryHash == none:
 			return fmt.Errorf("Subscriptions: %s: PrimaryHash: is missing", s.ID)
 		case s.PrimaryHash == sumOfNothing:
-			return fmt.Errorf("Subscriptions: %s: PrimaryHash: is that of the empty text, which is no key", s.ID)
+			return fmt.Errorf("Subscriptions: %s: PrimaryHash: is the hash of an empty key", s.ID)
 		case s.SecondaryHash == sumOfNothing:
-			return fmt.Errorf("Subscriptions: %s: SecondaryHash: is that of the empty text, which is no key", s.ID)
+			return fmt.Errorf("Subscriptions: %s: SecondaryHash: is the hash of an empty key", s.ID)
 		case seen[s.PrimaryHash]:
 			return fmt.Errorf("Subscriptions: %s: PrimaryHash: is that of another key, too", s.ID)
 		case s.SecondaryHash != none && (seen[s.SecondaryHash] || s.SecondaryHash == s.PrimaryHash):

@@ -62,9 +62,8 @@ func (v *value) isTrue(name string) bool {
 	return m != nil && m.kind == 't'
 }
 
-// ref is the target of a reference object; ok is false for any other value. A
-// member named $ref that is no string is not a reference: a schema may have a
-// property of that name.
+// ref returns the target of a reference object; ok is false for any other value. A
+// schema may also have a property named $ref: its value is an object, not a string.
 func (v *value) ref() (target string, ok bool) {
 	m := v.get("$ref")
 	if m == nil || m.kind != '"' {

@@ -24,8 +24,8 @@ type auditDetail struct {
 	Values []link
 }
 
-// auditActions are the actions in words. One that is not here is shown as it is
-// recorded.
+// auditActions maps each recorded action to the words that the page shows. An action
+// without words is shown as it is recorded.
 var auditActions = map[string]string{
 	"api.create": "API created", "api.update": "API changed", "api.delete": "API deleted",
 	"application.register": "Application registered", "application.update": "Application changed", "application.delete": "Application deleted",
@@ -262,7 +262,7 @@ func (p *Portal) meant(rq *request, field string, kinds []appaccess.Kind) ([]fou
 	switch {
 	case len(exact) > 0:
 		return exact, nil
-	case len(found) == 0: // perhaps an object that was deleted, or an actor who is no user
+	case len(found) == 0: // the text may be the ID of a deleted object, or of an actor outside the users
 		return []foundRef{{appaccess.Ref{Kind: kinds[0], ID: text}, text}}, nil
 	}
 	return found, nil

@@ -33,7 +33,7 @@ type operation struct {
 	Force string
 	// Done is the message that follows, To the page; empty: Back.
 	Done, To string
-	// Undo reverts it; nil: there is no way back.
+	// Undo reverts it; nil: it cannot be reverted.
 	Undo *undo
 	// Answer, if set, writes the answer in place of Done and To.
 	Answer func() error
@@ -50,7 +50,7 @@ type operationPage struct {
 	operation
 	Form  form
 	Wrong string // why it was refused
-	Final bool   // there is no way back
+	Final bool   // it cannot be reverted
 	Force string // shown after a conflict
 }
 

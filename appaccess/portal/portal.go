@@ -62,8 +62,8 @@ type Config struct {
 	// cookie kept, and a call takes at most 15 seconds. nil: one of its own.
 	HTTPClient *http.Client
 
-	// Notifications is the outbox whose deliveries managers see and can repeat;
-	// the host runs it. Nil: there is no such page.
+	// Notifications is the outbox whose deliveries managers see and can repeat. The
+	// host runs it. If it is nil, the portal has no page for deliveries.
 	Notifications *notify.Notifier
 
 	Logger *slog.Logger     // nil: discard

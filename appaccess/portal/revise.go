@@ -40,9 +40,9 @@ func (p *Portal) based(rq *request, f *form, now version) error {
 	return err
 }
 
-// revise saves a form that changes an object. If the fields that it shows were
-// changed since, it is refused and shows both values. A change of anything else,
-// such as what the reconciler records, is no obstacle.
+// revise saves a form that changes an object. If somebody has changed
+// its fields since they were shown, revise refuses the form and shows both values.
+// Changes of other fields, such as those that the reconciler records, do not matter.
 func (p *Portal) revise(rq *request, f *form, read func() (version, error), save func(appaccess.Revision) error) error {
 	var base baseToken
 	if err := p.keys.open(p.purpose("base"), f.Get("base"), &base); err != nil || base.Path != rq.URL.Path {

@@ -39,7 +39,7 @@ var secretFields = []formField{{"name", "Name (optional)"}, {"lifetime", "Valid 
 // newSecretPage is the page New client secret.
 type newSecretPage struct {
 	Form    form
-	Full    bool           // there is no room for another secret
+	Full    bool           // the application has as many secrets as it may have
 	Current bool           // a secret exists that the new one may replace
 	Offers  []overlapOffer // how long the old one may go on working
 	Owner   string         // name of the owner, if a value can be sealed for them

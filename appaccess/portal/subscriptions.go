@@ -28,8 +28,8 @@ func scopeRef(scope appaccess.Scope) appaccess.Ref {
 	return appaccess.Ref{}
 }
 
-// subscriptionRows adds the names that the rows need. An owner may know the name
-// of what their subscription reaches, also if it is no longer published.
+// subscriptionRows adds the names that the rows need. An owner sees the name of
+// the product or API of their subscription, even after it was unpublished.
 func (p *Portal) subscriptionRows(rq *request, known map[appaccess.Ref]string, subs ...appaccess.Subscription) ([]subscriptionRow, error) {
 	var all []appaccess.Ref
 	for _, s := range subs {

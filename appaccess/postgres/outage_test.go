@@ -118,7 +118,7 @@ func (r *role) exec(sql string) {
 	require.NoError(r.t, err)
 }
 
-// limit bounds the connections that the role may make; -1 is no bound.
+// limit sets how many connections the role may have; -1 allows any number.
 func (r *role) limit(n int) { r.exec("ALTER ROLE " + r.name + " CONNECTION LIMIT " + strconv.Itoa(n)) }
 
 // disconnect ends the connections of the role, a moment later.

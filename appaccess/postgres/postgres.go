@@ -16,8 +16,8 @@
 //
 // A newer version of this package upgrades the tables when it opens them. Replicas
 // of an older version go on working if the upgrade only added something; otherwise
-// every call of theirs, and their Open, says that a newer program is needed. There
-// is no way back but a dump from before the upgrade.
+// every call of theirs, and their Open, says that a newer program is needed. To
+// return to an older version, restore a dump from before the upgrade.
 //
 // Connections are made to servers that accept writes only, so that a connection
 // string may name all nodes of a cluster (host=a,b). After a failover that lost

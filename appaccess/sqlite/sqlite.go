@@ -16,8 +16,8 @@
 //
 // A newer version of this package upgrades the file when it opens it. Processes of
 // an older version go on working if the upgrade only added something; otherwise
-// every call of theirs, and their Open, says that a newer program is needed. There
-// is no way back but a backup from before the upgrade.
+// every call of theirs, and their Open, says that a newer program is needed. To
+// return to an older version, restore a backup from before the upgrade.
 //
 // Writers take turns, on one machine a few hundred acknowledged commits a
 // second; readers are never held up by them. Every commit is on disk (fsync)

@@ -70,7 +70,7 @@ func open(ctx context.Context, o options) (*gateway, error) {
 }
 
 // withWellKnown answers for the gateway itself and hands everything else to
-// next. It is no mux around next, because a mux would answer odd paths itself.
+// next. A mux must not wrap next: it would redirect paths that are not clean.
 func withWellKnown(gate *middleware.Gate, next http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	metadata, metadataAt := gate.Metadata(), gate.MetadataPath()

@@ -74,7 +74,7 @@ func TestPathAsSent(t *testing.T) {
 	}
 }
 
-// A body that is no body is the caller's fault, and an API that is down is not.
+// The gateway answers 400 to a malformed body, and 502 when the API is down.
 func TestMalformedChunks(t *testing.T) {
 	t.Parallel()
 	backend := record(t)

@@ -179,7 +179,8 @@ func hypercorn(t testing.TB) string {
 	return address
 }
 
-// patience and tick are for what the gateway learns a little later.
+// A test waits at most patience, and looks every tick, until the gateway has seen a
+// change.
 const (
 	patience = 30 * time.Second
 	tick     = 5 * time.Millisecond

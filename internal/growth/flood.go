@@ -14,8 +14,8 @@ import (
 
 // Flood asks a catalog that remembers nothing for genuine keys, first alone and then
 // while 10,000 invented keys a second arrive. It reports both latencies, their ratio,
-// and how many invented keys a second it made. The store has n active subscriptions,
-// whose keys are those of [Key].
+// and how many invented keys a second it made. The store has n active subscriptions;
+// [Key] returns their keys.
 func Flood(b *testing.B, store appaccess.Store, n int) {
 	b.Helper()
 	c, err := appaccess.NewCatalog(b.Context(), appaccess.CatalogConfig{Store: store, Clients: -1, Keys: -1, Unknown: -1, UsageInterval: -1})

@@ -63,7 +63,7 @@ type Span struct {
 	Kind     appaccess.Kind
 	Name     string
 	Exact    bool
-	From, To string // an empty To is no bound
+	From, To string // an empty To: up to the end
 	// Value and ID are the place after which a walk begins; an empty ID is the
 	// beginning.
 	Value, ID  string

@@ -21,7 +21,7 @@ type writer struct {
 	waiting map[appaccess.Kind][]appaccess.Record // such Puts, in order, each ID once
 	changed map[Key]bool
 	quiet   bool                     // records were written that the feed leaves out
-	known   map[Key]appaccess.Record // without an ID: there is no such record
+	known   map[Key]appaccess.Record // a Record without an ID: the store has none
 	failed  error                    // a write stopped half-way: the transaction must not commit
 }
 
